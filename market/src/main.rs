@@ -1,0 +1,2 @@
+//! The `fedmkt` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! A content-addressed block store with UnixFS files and CAR archives.

@@ -1,0 +1,1 @@
+//! End-to-end tests that cross crates; this library holds what they share.
