@@ -8,5 +8,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod dagcbor;
+mod keccak;
 pub mod roots;
+pub mod tree;
 pub mod wasi;

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 macro_rules! bytes32 {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
@@ -26,7 +28,75 @@ macro_rules! bytes32 {
                 &self.0
             }
         }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_bytes(&self.0) }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    deserializer.deserialize_str(Bytes32).map(Self)
+                } else {
+                    deserializer.deserialize_bytes(Bytes32).map(Self)
+                }
+            }
+        }
+
+        impl core::str::FromStr for $name {
+            type Err = NotBytes32;
+
+            fn from_str(text: &str) -> Result<Self, NotBytes32> {
+                from_hex(text).map(Self)
+            }
+        }
     )*};
+}
+
+/// The text is not `0x` and 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotBytes32;
+
+impl fmt::Display for NotBytes32 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected 0x and 64 hexadecimal digits")
+    }
+}
+
+impl core::error::Error for NotBytes32 {}
+
+fn from_hex(text: &str) -> Result<[u8; 32], NotBytes32> {
+    let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
+    if digits.len() != 64 {
+        return Err(NotBytes32);
+    }
+    let nibble = |digit: u8| char::from(digit).to_digit(16).ok_or(NotBytes32);
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = (nibble(pair[0])? << 4 | nibble(pair[1])?) as u8;
+    }
+    Ok(bytes)
+}
+
+/// Reads 32 bytes, or their hexadecimal form in formats for people.
+struct Bytes32;
+
+impl de::Visitor<'_> for Bytes32 {
+    type Value = [u8; 32];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("32 bytes")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<[u8; 32], E> {
+        bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<[u8; 32], E> {
+        from_hex(text).map_err(E::custom)
+    }
 }
 
 bytes32! {
