@@ -8,8 +8,15 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod admission;
 pub mod dagcbor;
+pub mod image;
 mod keccak;
+pub mod manifest;
+pub mod pack;
+pub mod receipt;
 pub mod roots;
+pub mod trace;
 pub mod tree;
+pub mod unixfs;
 pub mod wasi;
