@@ -11,10 +11,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-#[cfg(target_arch = "x86_64")]
-use crate::keccak::avx2;
 pub use crate::keccak::keccak256;
-use crate::keccak::{Lane, Words, from_words, hash_leaf, hash_pair, word};
+use crate::keccak::{hash_leaves, hash_pairs};
 use crate::roots::Hash;
 
 /// Bytes of a page, the unit in which images change.
@@ -31,8 +29,8 @@ pub const LOG2_MAX: u32 = 63;
 
 const LEAVES: usize = PAGE_BYTES >> LOG2_LEAF;
 
-/// How many hashes are computed at once, at most.
-const MOST_LANES: usize = 4;
+/// How many pages are hashed together. With four, every level of the tree fills the lanes of an AVX2 register.
+const BATCH: usize = 4;
 
 /// The smallest n of at least 12 with 2^n >= `bytes`.
 pub fn log2_size_for(bytes: u64) -> u32 {
@@ -41,12 +39,16 @@ pub fn log2_size_for(bytes: u64) -> u32 {
 
 /// The node over two nodes.
 pub fn pair(left: &Hash, right: &Hash) -> Hash {
-    from_words(hash_pair(core::array::from_fn(|w| word(&left.0, w)), core::array::from_fn(|w| word(&right.0, w))))
+    let mut nodes = [*left, *right];
+    hash_pairs(&mut nodes);
+    nodes[0]
 }
 
 /// The node over a leaf.
 pub fn leaf(bytes: &[u8; 32]) -> Hash {
-    from_words(hash_leaf(core::array::from_fn(|w| word(bytes, w))))
+    let mut node = [Hash::default()];
+    hash_leaves(&[*bytes], &mut node);
+    node[0]
 }
 
 /// Roots of images that are all zero: element n is the root over 2^n bytes, for n of at least 5.
@@ -73,96 +75,16 @@ fn page_nodes(page: &[u8; PAGE_BYTES]) -> Vec<Hash> {
     nodes
 }
 
-/// The roots of as many pages as `L` has lanes.
-#[inline(always)]
-fn page_roots_in_lanes<L: Lane>(pages: &[&[u8; PAGE_BYTES]], roots: &mut [Hash]) {
-    debug_assert_eq!(pages.len(), L::COUNT);
-    let mut nodes = [[L::splat(0); 4]; LEAVES];
-    for (index, node) in nodes.iter_mut().enumerate() {
-        *node = hash_leaf(core::array::from_fn(|w| L::gather(|lane| word(&pages[lane].as_chunks().0[index], w))));
+/// The roots of at most [`BATCH`] pages.
+fn page_roots(pages: &[&[u8; PAGE_BYTES]]) -> [Hash; BATCH] {
+    let mut nodes = [Hash::default(); LEAVES * BATCH];
+    for (page, nodes) in pages.iter().zip(nodes.chunks_exact_mut(LEAVES)) {
+        hash_leaves(page.as_chunks().0, nodes);
     }
-    for width in (1..=LEAVES.ilog2()).map(|level| LEAVES >> level) {
-        for index in 0..width {
-            nodes[index] = hash_pair(nodes[2 * index], nodes[2 * index + 1]);
-        }
+    for width in (1..=LEAVES.ilog2()).map(|level| (2 * LEAVES) >> level) {
+        hash_pairs(&mut nodes[..width * pages.len()]);
     }
-    scatter(nodes[0], roots);
-}
-
-/// As many parents as `L` has lanes.
-#[inline(always)]
-fn parents_in_lanes<L: Lane>(children: &[[Hash; 2]], parents: &mut [Hash]) {
-    let side =
-        |side: usize| -> Words<L> { core::array::from_fn(|w| L::gather(|lane| word(&children[lane][side].0, w))) };
-    scatter(hash_pair(side(0), side(1)), parents);
-}
-
-#[inline(always)]
-fn scatter<L: Lane>(digest: Words<L>, hashes: &mut [Hash]) {
-    for (lane, hash) in hashes.iter_mut().enumerate() {
-        *hash = from_words(digest.map(|word| word.extract(lane)));
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn four_page_roots(pages: &[&[u8; PAGE_BYTES]], roots: &mut [Hash]) {
-    page_roots_in_lanes::<avx2::Four>(pages, roots);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn four_parents(children: &[[Hash; 2]], parents: &mut [Hash]) {
-    parents_in_lanes::<avx2::Four>(children, parents);
-}
-
-/// The roots of pages, each equal to [`bytes_root`] of the page.
-///
-/// # Panics
-/// When `roots` is not as long as `pages`.
-pub fn page_roots(pages: &[&[u8; PAGE_BYTES]], roots: &mut [Hash]) {
-    assert_eq!(pages.len(), roots.len());
-    #[cfg(target_arch = "x86_64")]
-    if avx2::available() {
-        for (pages, roots) in pages.chunks(4).zip(roots.chunks_mut(4)) {
-            // Three pages in four lanes are still cheaper than one after the other.
-            if pages.len() >= 2 {
-                let four: [_; 4] = core::array::from_fn(|lane| pages[lane.min(pages.len() - 1)]);
-                let mut found = [Hash::default(); 4];
-                // SAFETY: the processor has AVX2.
-                unsafe { four_page_roots(&four, &mut found) };
-                roots.copy_from_slice(&found[..roots.len()]);
-            } else {
-                page_roots_in_lanes::<u64>(pages, roots);
-            }
-        }
-        return;
-    }
-    for (page, root) in pages.chunks(1).zip(roots.chunks_mut(1)) {
-        page_roots_in_lanes::<u64>(page, root);
-    }
-}
-
-/// The nodes over pairs of nodes.
-fn parents(children: &[[Hash; 2]], parents: &mut [Hash]) {
-    #[cfg(target_arch = "x86_64")]
-    if avx2::available() {
-        for (children, parents) in children.chunks(4).zip(parents.chunks_mut(4)) {
-            if children.len() >= 2 {
-                let four: [_; 4] = core::array::from_fn(|lane| children[lane.min(children.len() - 1)]);
-                let mut found = [Hash::default(); 4];
-                // SAFETY: the processor has AVX2.
-                unsafe { four_parents(&four, &mut found) };
-                parents.copy_from_slice(&found[..parents.len()]);
-            } else {
-                parents_in_lanes::<u64>(children, parents);
-            }
-        }
-        return;
-    }
-    for (children, parent) in children.chunks(1).zip(parents.chunks_mut(1)) {
-        parents_in_lanes::<u64>(children, parent);
-    }
+    *nodes.first_chunk().expect("a batch has fewer pages than leaves")
 }
 
 fn is_zero(page: &[u8; PAGE_BYTES]) -> bool {
@@ -216,58 +138,50 @@ impl HashTree {
         assert!(last < 1 << (self.log2_size - LOG2_PAGE), "page {last} lies outside of the image");
         assert!(pages.is_sorted_by(|(one, _), (other, _)| one < other), "pages are not in rising order");
         let zero = self.zeros[LOG2_PAGE as usize];
-        if self.levels[0].len() <= last as usize {
-            self.levels[0].resize(last as usize + 1, zero);
+        let roots = &mut self.levels[0];
+        // A zero page after the last one known is known already: the rest of the image counts as zero.
+        let known = roots.len() as u64;
+        let (zeros, others): (Vec<_>, Vec<_>) = pages.iter().partition(|(_, page)| is_zero(page));
+        let zeros = zeros.into_iter().map(|(index, _)| index).filter(|&index| index < known);
+        let mut dirty: Vec<u64> = zeros.inspect(|&index| roots[index as usize] = zero).collect();
+        if let Some(&(last, _)) = others.last()
+            && last >= known
+        {
+            roots.resize(last as usize + 1, zero);
         }
-        let mut batch: [&[u8; PAGE_BYTES]; MOST_LANES] = [&[0; PAGE_BYTES]; MOST_LANES];
-        let mut places = [0; MOST_LANES];
-        let mut waiting = 0;
-        let flush = |level: &mut Vec<Hash>, batch: &[&[u8; PAGE_BYTES]], places: &[usize]| {
-            let mut roots = [zero; MOST_LANES];
-            page_roots(batch, &mut roots[..batch.len()]);
-            places.iter().zip(roots).for_each(|(&place, root)| level[place] = root);
-        };
-        for &(index, page) in pages {
-            if is_zero(page) {
-                self.levels[0][index as usize] = zero;
-                continue;
-            }
-            batch[waiting] = page;
-            places[waiting] = index as usize;
-            waiting += 1;
-            if waiting == MOST_LANES {
-                flush(&mut self.levels[0], &batch, &places);
-                waiting = 0;
-            }
+        for batch in others.chunks(BATCH) {
+            let mut pages = [batch[0].1; BATCH];
+            pages.iter_mut().zip(batch).for_each(|(place, (_, page))| *place = page);
+            let found = page_roots(&pages[..batch.len()]);
+            batch.iter().zip(found).for_each(|(&(index, _), root)| roots[index as usize] = root);
         }
-        flush(&mut self.levels[0], &batch[..waiting], &places[..waiting]);
-
-        let mut dirty: Vec<u64> = pages.iter().map(|&(index, _)| index / 2).collect();
+        dirty.extend(others.iter().map(|(index, _)| index));
+        dirty.sort_unstable();
         for level in 1..self.levels.len() {
+            dirty.iter_mut().for_each(|index| *index /= 2);
             dirty.dedup();
             self.update_level(level, &dirty);
-            dirty.iter_mut().for_each(|index| *index /= 2);
         }
     }
 
+    /// Computes these nodes of a level, given in rising order, from those of the level below.
     fn update_level(&mut self, level: usize, dirty: &[u64]) {
+        let Some(&last) = dirty.last() else { return };
         let zero = self.zeros[LOG2_PAGE as usize + level];
         let zero_child = self.zeros[LOG2_PAGE as usize + level - 1];
         let (below, above) = self.levels.split_at_mut(level);
         let (children, nodes) = (&below[level - 1], &mut above[0]);
-        if let Some(&last) = dirty.last()
-            && nodes.len() <= last as usize
-        {
+        if nodes.len() <= last as usize {
             nodes.resize(last as usize + 1, zero);
         }
-        let child = |index: usize| children.get(index).copied().unwrap_or(zero_child);
-        for batch in dirty.chunks(MOST_LANES) {
-            let mut pairs = [[zero_child; 2]; MOST_LANES];
-            let mut found = [zero; MOST_LANES];
-            for (pair, &index) in pairs.iter_mut().zip(batch) {
-                *pair = [child(2 * index as usize), child(2 * index as usize + 1)];
+        for batch in dirty.chunks(BATCH) {
+            let mut found = [zero_child; 2 * BATCH];
+            for (pair, &index) in found.chunks_exact_mut(2).zip(batch) {
+                // The right child of the last node may lie in the zero rest of the image.
+                let known = children[2 * index as usize..].iter().take(2);
+                pair.iter_mut().zip(known).for_each(|(place, child)| *place = *child);
             }
-            parents(&pairs[..batch.len()], &mut found[..batch.len()]);
+            hash_pairs(&mut found[..2 * batch.len()]);
             batch.iter().zip(found).for_each(|(&index, node)| nodes[index as usize] = node);
         }
     }
@@ -359,6 +273,8 @@ pub struct Proof {
 
 impl Proof {
     /// Whether the proof is of the right form and ends in `root`.
+    ///
+    /// It then shows what is at *its* address: whether that is the part that was asked for is for the caller to compare.
     pub fn verify(&self, root: &Hash) -> bool {
         let sizes = LOG2_LEAF <= self.log2_target_size
             && self.log2_target_size <= self.log2_root_size
@@ -370,10 +286,13 @@ impl Proof {
             && self.root_with(&self.target) == *root
     }
 
-    /// The root of the image in which the part has the root `target`, and all else is as it is.
+    /// The root of the image in which the part has the root `target`, and all else is as it is. It means something only
+    /// when the proof was verified.
     pub fn root_with(&self, target: &Hash) -> Hash {
-        (self.log2_target_size..).zip(&self.siblings).fold(*target, |node, (size, sibling)| {
-            if self.address >> size & 1 == 0 { pair(&node, sibling) } else { pair(sibling, &node) }
+        let sizes = u64::from(self.log2_target_size)..;
+        sizes.zip(&self.siblings).fold(*target, |node, (size, sibling)| {
+            let is_right = size < 64 && self.address >> size & 1 == 1;
+            if is_right { pair(sibling, &node) } else { pair(&node, sibling) }
         })
     }
 }
@@ -385,6 +304,8 @@ pub struct RootBuilder {
     buffer: Vec<u8>,
     /// `complete[k]` is the root of the last 2^(12 + k) bytes that have no sibling yet.
     complete: Vec<Option<Hash>>,
+    /// The root of the first page.
+    first: Hash,
     /// `beside_first[k]` is the sibling of the node of that size over the image's beginning.
     beside_first: Vec<Hash>,
     pages: u64,
@@ -408,41 +329,57 @@ impl Default for RootBuilder {
 impl RootBuilder {
     /// An empty stream.
     pub fn new() -> Self {
-        Self { zeros: zero_roots(), buffer: Vec::new(), complete: Vec::new(), beside_first: Vec::new(), pages: 0 }
+        Self {
+            zeros: zero_roots(),
+            buffer: Vec::new(),
+            complete: Vec::new(),
+            first: Hash::default(),
+            beside_first: Vec::new(),
+            pages: 0,
+        }
     }
 
     /// Appends bytes.
     pub fn push(&mut self, mut bytes: &[u8]) {
-        const BATCH: usize = PAGE_BYTES * MOST_LANES;
+        const BATCH_BYTES: usize = PAGE_BYTES * BATCH;
         if !self.buffer.is_empty() {
-            let taken = bytes.len().min(BATCH - self.buffer.len());
+            let taken = bytes.len().min(BATCH_BYTES - self.buffer.len());
             self.buffer.extend_from_slice(&bytes[..taken]);
             bytes = &bytes[taken..];
-            if self.buffer.len() < BATCH {
+            if self.buffer.len() < BATCH_BYTES {
                 return;
             }
-            let buffer = core::mem::take(&mut self.buffer);
-            self.push_pages(&buffer);
+            let mut buffer = core::mem::take(&mut self.buffer);
+            self.push_pages(buffer.as_chunks().0);
+            buffer.clear();
+            self.buffer = buffer;
         }
-        let whole = bytes.len() / BATCH * BATCH;
-        bytes[..whole].chunks_exact(BATCH).for_each(|batch| self.push_pages(batch));
-        self.buffer.extend_from_slice(&bytes[whole..]);
+        let (batches, rest) = bytes.as_chunks::<BATCH_BYTES>();
+        batches.iter().for_each(|batch| self.push_pages(batch.as_chunks().0));
+        self.buffer.extend_from_slice(rest);
     }
 
-    fn push_pages(&mut self, bytes: &[u8]) {
-        let mut pages: [&[u8; PAGE_BYTES]; MOST_LANES] = [&[0; PAGE_BYTES]; MOST_LANES];
-        let found = bytes.as_chunks::<PAGE_BYTES>().0;
-        pages.iter_mut().zip(found).for_each(|(page, found)| *page = found);
-        let mut roots = [self.zeros[LOG2_PAGE as usize]; MOST_LANES];
-        if !found.iter().all(is_zero) {
-            page_roots(&pages[..found.len()], &mut roots[..found.len()]);
+    /// Appends at most [`BATCH`] pages.
+    fn push_pages(&mut self, pages: &[[u8; PAGE_BYTES]]) {
+        let mut others = [&[0; PAGE_BYTES]; BATCH];
+        let mut count = 0;
+        for page in pages.iter().filter(|page| !is_zero(page)) {
+            others[count] = page;
+            count += 1;
         }
-        roots[..found.len()].iter().for_each(|root| self.push_root(*root));
+        let mut found = page_roots(&others[..count]).into_iter();
+        for page in pages {
+            let root = if is_zero(page) { None } else { found.next() };
+            self.push_root(root.unwrap_or(self.zeros[LOG2_PAGE as usize]));
+        }
     }
 
     fn push_root(&mut self, mut node: Hash) {
         let mut index = self.pages;
         self.pages += 1;
+        if index == 0 {
+            self.first = node;
+        }
         for level in 0.. {
             if level == self.complete.len() {
                 self.complete.push(None);
@@ -470,7 +407,7 @@ impl RootBuilder {
         let mut rest = core::mem::take(&mut self.buffer);
         if !rest.is_empty() || self.pages == 0 {
             rest.resize(rest.len().max(1).next_multiple_of(PAGE_BYTES), 0);
-            self.push_pages(&rest);
+            self.push_pages(rest.as_chunks().0);
         }
         assert!(self.pages <= 1 << (log2_size - LOG2_PAGE), "the stream is longer than 2^{log2_size} bytes");
         // `open` is the node of the present level that ends with the stream's last page and zeros after it.
@@ -495,7 +432,7 @@ impl RootBuilder {
             address: 0,
             log2_target_size: LOG2_PAGE,
             log2_root_size: log2_size,
-            target: Hash::default(),
+            target: self.first,
             siblings: self.beside_first,
         };
         first_page.siblings.truncate((log2_size - LOG2_PAGE) as usize);
@@ -546,16 +483,34 @@ mod tests {
     }
 
     #[test]
-    fn pages_alone_and_in_lanes_have_the_same_roots() {
-        let bytes = noise(9 * PAGE_BYTES, 3);
+    fn pages_alone_and_in_batches_have_the_same_roots() {
+        let bytes = noise(BATCH * PAGE_BYTES, 3);
         let pages: Vec<_> = bytes.as_chunks::<PAGE_BYTES>().0.iter().collect();
-        for count in 0..=pages.len() {
-            let mut roots = vec![Hash::default(); count];
-            page_roots(&pages[..count], &mut roots);
-            for (page, root) in pages.iter().zip(roots) {
-                assert_eq!(root, reference(*page, 12));
+        for count in 0..=BATCH {
+            for (page, root) in pages[..count].iter().zip(page_roots(&pages[..count])) {
+                assert_eq!(root, reference(*page, 12), "{count} pages");
             }
         }
+    }
+
+    #[test]
+    fn zero_pages_at_the_end_cost_nothing() {
+        let mut tree = HashTree::new(63);
+        tree.update(&[(3, &[0; PAGE_BYTES]), ((1 << 51) - 1, &[0; PAGE_BYTES])]);
+        assert_eq!(tree.root(), zero_roots()[63]);
+        assert!(tree.levels.iter().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn a_malformed_proof_has_no_root_but_does_no_harm() {
+        let proof = Proof {
+            address: u64::MAX,
+            log2_target_size: u32::MAX,
+            log2_root_size: 0,
+            target: Hash::default(),
+            siblings: vec![Hash::default(); 3],
+        };
+        assert!(!proof.verify(&proof.root_with(&proof.target)));
     }
 
     #[test]
@@ -567,6 +522,7 @@ mod tests {
             bytes.chunks(1000).for_each(|part| builder.push(part));
             let stream = builder.finish(log2_size);
             assert_eq!(stream.root, reference(&bytes, log2_size));
+            assert!(stream.first_page.verify(&stream.root), "{pages} pages");
             bytes[17] ^= 255;
             let first = reference(&bytes[..bytes.len().min(PAGE_BYTES)], LOG2_PAGE);
             assert_eq!(stream.first_page.root_with(&first), reference(&bytes, log2_size), "{pages} pages");
