@@ -39,17 +39,22 @@ const ROUND_CONSTANTS: [u64; 24] = [
     0x8000_0000_8000_8008,
 ];
 
+/// How many messages the widest lane has.
+const MOST: usize = 4;
+
 /// One 64-bit word of each of several messages.
+///
+/// All methods are inlined into loops without closures: what is not inlined there is compiled without vectors.
 trait Lane: Copy {
     /// How many messages there are.
     const COUNT: usize;
 
     /// The same word in all messages.
     fn splat(word: u64) -> Self;
-    /// The word that `word_of` gives for each message.
-    fn gather(word_of: impl Fn(usize) -> u64) -> Self;
-    /// The word of one message.
-    fn extract(self, message: usize) -> u64;
+    /// The four little-endian words in a row of each message. Rows after the first `COUNT` are ignored.
+    fn load(rows: [&[u8; 32]; MOST]) -> [Self; 4];
+    /// The inverse of [`Self::load`]. Rows after the first `COUNT` mean nothing.
+    fn store(words: [Self; 4]) -> [[u8; 32]; MOST];
     fn xor(self, other: Self) -> Self;
     /// `!self & other`
     fn and_not(self, other: Self) -> Self;
@@ -66,13 +71,14 @@ impl Lane for u64 {
     }
 
     #[inline(always)]
-    fn gather(word_of: impl Fn(usize) -> u64) -> Self {
-        word_of(0)
+    fn load(rows: [&[u8; 32]; MOST]) -> [Self; 4] {
+        let [a, b, c, d] = *rows[0].as_chunks().0 else { unreachable!("32 bytes are four words") };
+        [u64::from_le_bytes(a), u64::from_le_bytes(b), u64::from_le_bytes(c), u64::from_le_bytes(d)]
     }
 
     #[inline(always)]
-    fn extract(self, _: usize) -> u64 {
-        self
+    fn store(words: [Self; 4]) -> [[u8; 32]; MOST] {
+        [row(words); MOST]
     }
 
     #[inline(always)]
@@ -95,11 +101,11 @@ impl Lane for u64 {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use core::arch::x86_64::{
-        __m256i, _mm256_andnot_si256, _mm256_or_si256, _mm256_set_epi64x, _mm256_set1_epi64x, _mm256_slli_epi64,
-        _mm256_srli_epi64, _mm256_xor_si256,
+        __m256i, _mm256_andnot_si256, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_set1_epi64x,
+        _mm256_slli_epi64, _mm256_srli_epi64, _mm256_unpackhi_epi64, _mm256_unpacklo_epi64, _mm256_xor_si256,
     };
 
-    use super::Lane;
+    use super::{Lane, MOST};
     use crate::roots::Hash;
 
     cpufeatures::new!(avx2, "avx2");
@@ -123,6 +129,22 @@ mod avx2 {
     #[derive(Clone, Copy)]
     struct Four(__m256i);
 
+    /// Exchanges rows and columns of four by four words.
+    #[inline(always)]
+    fn transpose([a, b, c, d]: [__m256i; 4]) -> [__m256i; 4] {
+        // SAFETY: as for `Four`, which alone uses it.
+        unsafe {
+            let [ab_02, ab_13] = [_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b)];
+            let [cd_02, cd_13] = [_mm256_unpacklo_epi64(c, d), _mm256_unpackhi_epi64(c, d)];
+            [
+                _mm256_permute2x128_si256::<0x20>(ab_02, cd_02),
+                _mm256_permute2x128_si256::<0x20>(ab_13, cd_13),
+                _mm256_permute2x128_si256::<0x31>(ab_02, cd_02),
+                _mm256_permute2x128_si256::<0x31>(ab_13, cd_13),
+            ]
+        }
+    }
+
     // SAFETY of all blocks: values of this type only exist within the two functions above, which are compiled for AVX2
     // and can only be called where it is available.
     impl Lane for Four {
@@ -134,16 +156,19 @@ mod avx2 {
         }
 
         #[inline(always)]
-        fn gather(word_of: impl Fn(usize) -> u64) -> Self {
-            let [a, b, c, d] = [word_of(0), word_of(1), word_of(2), word_of(3)];
-            Self(unsafe { _mm256_set_epi64x(d as i64, c as i64, b as i64, a as i64) })
+        fn load(rows: [&[u8; 32]; MOST]) -> [Self; 4] {
+            // SAFETY: a register of 256 bits is 32 bytes, and x86-64 is little-endian.
+            let [a, b, c, d] = transpose(unsafe {
+                core::mem::transmute::<[[u8; 32]; MOST], [__m256i; MOST]>([*rows[0], *rows[1], *rows[2], *rows[3]])
+            });
+            [Self(a), Self(b), Self(c), Self(d)]
         }
 
         #[inline(always)]
-        fn extract(self, message: usize) -> u64 {
-            // SAFETY: a register of 256 bits is four words, the first message's lowest, and x86-64 is little-endian.
-            let words: [u64; 4] = unsafe { core::mem::transmute(self.0) };
-            words[message]
+        fn store(words: [Self; 4]) -> [[u8; 32]; MOST] {
+            let [a, b, c, d] = words;
+            // SAFETY: as in `load`.
+            unsafe { core::mem::transmute(transpose([a.0, b.0, c.0, d.0])) }
         }
 
         #[inline(always)]
@@ -214,21 +239,14 @@ fn permute<L: Lane>(a: &mut [L; 25]) {
 
 /// The digests of messages of fewer than 17 words, all equally long.
 #[inline(always)]
-fn digest<L: Lane, const WORDS: usize>(messages: [L; WORDS]) -> [L; 4] {
+fn digest<L: Lane>(message: &[[L; 4]]) -> [[u8; 32]; MOST] {
     let mut state = [L::splat(0); 25];
-    state[..WORDS].copy_from_slice(&messages);
-    state[WORDS] = L::splat(1);
+    let words = message.as_flattened();
+    state[..words.len()].copy_from_slice(words);
+    state[words.len()] = L::splat(1);
     state[16] = L::splat(1 << 63);
     permute(&mut state);
-    [state[0], state[1], state[2], state[3]]
-}
-
-/// Writes the digest of each message to the hash in the same place.
-#[inline(always)]
-fn scatter<L: Lane>(digests: [L; 4], hashes: &mut [Hash]) {
-    for (message, hash) in hashes.iter_mut().enumerate() {
-        *hash = from_words(digests.map(|word| word.extract(message)));
-    }
+    L::store([state[0], state[1], state[2], state[3]])
 }
 
 #[inline(always)]
@@ -236,19 +254,29 @@ fn hash_leaves_in<L: Lane>(leaves: &[[u8; 32]], nodes: &mut [Hash]) {
     for (leaves, nodes) in leaves.chunks(L::COUNT).zip(nodes.chunks_mut(L::COUNT)) {
         // The last chunk may be shorter: its last leaf is then hashed more than once.
         let last = leaves.len() - 1;
-        let words = core::array::from_fn(|w| L::gather(|lane| word(&leaves[lane.min(last)], w)));
-        scatter(digest::<L, 4>(words), nodes);
+        let rows = [&leaves[0], &leaves[last.min(1)], &leaves[last.min(2)], &leaves[last.min(3)]];
+        let digests = digest(&[L::load(rows)]);
+        for (node, digest) in nodes.iter_mut().zip(digests) {
+            *node = Hash(digest);
+        }
     }
 }
 
 #[inline(always)]
 fn hash_pairs_in<L: Lane>(nodes: &mut [Hash]) {
     let pairs = nodes.len() / 2;
-    for start in (0..pairs).step_by(L::COUNT) {
+    let mut start = 0;
+    while start < pairs {
         let end = pairs.min(start + L::COUNT);
-        let left = |lane: usize| 2 * (start + lane).min(end - 1);
-        let words = core::array::from_fn(|w| L::gather(|lane| word(&nodes[left(lane) + w / 4].0, w % 4)));
-        scatter(digest::<L, 8>(words), &mut nodes[start..end]);
+        let pair = |lane: usize| 2 * (end - 1).min(start + lane);
+        let at = [pair(0), pair(1), pair(2), pair(3)];
+        let left = [&nodes[at[0]].0, &nodes[at[1]].0, &nodes[at[2]].0, &nodes[at[3]].0];
+        let right = [&nodes[at[0] + 1].0, &nodes[at[1] + 1].0, &nodes[at[2] + 1].0, &nodes[at[3] + 1].0];
+        let digests = digest(&[L::load(left), L::load(right)]);
+        for (node, digest) in nodes[start..end].iter_mut().zip(digests) {
+            *node = Hash(digest);
+        }
+        start = end;
     }
 }
 
@@ -289,7 +317,7 @@ pub fn keccak256(message: &[u8]) -> Hash {
     last[RATE - 1] |= 0x80;
     absorb(&mut state, &last);
     permute(&mut state);
-    from_words([state[0], state[1], state[2], state[3]])
+    Hash(row([state[0], state[1], state[2], state[3]]))
 }
 
 fn absorb(state: &mut [u64; 25], block: &[u8]) {
@@ -300,18 +328,12 @@ fn absorb(state: &mut [u64; 25], block: &[u8]) {
 
 /// The bytes of four little-endian words.
 #[inline(always)]
-fn from_words(words: [u64; 4]) -> Hash {
+fn row(words: [u64; 4]) -> [u8; 32] {
     let mut bytes = [0; 32];
     for (part, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
         *part = word.to_le_bytes();
     }
-    Hash(bytes)
-}
-
-/// Word `index` of 32 bytes.
-#[inline(always)]
-fn word(bytes: &[u8; 32], index: usize) -> u64 {
-    u64::from_le_bytes(bytes.as_chunks::<8>().0[index])
+    bytes
 }
 
 #[cfg(test)]
