@@ -1,0 +1,97 @@
+//! CAR archives, version 1: a DAG as one stream.
+
+use std::io::{self, Read, Write};
+
+use cid::Cid;
+use serde::{Deserialize, Serialize};
+
+use crate::{BlockStore, MAX_BLOCK_BYTES, StoreError, dag};
+
+/// The most bytes of a header: some thousand roots.
+const MAX_HEADER_BYTES: u64 = 1 << 18;
+
+/// The most bytes of a CID.
+const MAX_CID_BYTES: u64 = 128;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    roots: Vec<Cid>,
+    version: u64,
+}
+
+/// Writes everything below `roots`: depth first, each block once.
+///
+/// # Errors
+/// When a block cannot be had or `out` cannot be written.
+pub fn export(store: &impl BlockStore, roots: &[Cid], mut out: impl Write) -> Result<(), StoreError> {
+    let failed = |error| StoreError::Stream("write the archive", error);
+    let header = fedmkt_core::dagcbor::encode(&Header { roots: roots.to_vec(), version: 1 });
+    write_section(&mut out, &[], &header).map_err(failed)?;
+    dag::walk(store, roots, |cid, block| write_section(&mut out, &cid.to_bytes(), block).map_err(failed))?;
+    out.flush().map_err(failed)
+}
+
+fn write_section(out: &mut impl Write, cid: &[u8], content: &[u8]) -> io::Result<()> {
+    let mut length = (cid.len() + content.len()) as u64;
+    let mut varint = Vec::new();
+    while length >= 0x80 {
+        varint.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    varint.push(length as u8);
+    out.write_all(&varint)?;
+    out.write_all(cid)?;
+    out.write_all(content)
+}
+
+/// Keeps all blocks of an archive, each checked against its CID, and gives its roots. Whether everything below the
+/// roots is there is not checked.
+///
+/// # Errors
+/// When the stream is not an archive, a block is not what its CID says, or the store cannot take it. Blocks before
+/// that stay in the store.
+pub fn import(store: &impl BlockStore, mut archive: impl Read) -> Result<Vec<Cid>, StoreError> {
+    let damaged = |what: &str| StoreError::Car(what.into());
+    let header = read_section(&mut archive, MAX_HEADER_BYTES)?.ok_or_else(|| damaged("it is empty"))?;
+    let header: Header = serde_ipld_dagcbor::from_slice(&header)
+        .map_err(|error| StoreError::Car(format!("its header is wrong: {error}")))?;
+    if header.version != 1 {
+        return Err(StoreError::Car(format!("it has version {}, only 1 is supported", header.version)));
+    }
+    while let Some(section) = read_section(&mut archive, MAX_BLOCK_BYTES as u64 + MAX_CID_BYTES)? {
+        let mut rest = section.as_slice();
+        let cid =
+            Cid::read_bytes(&mut rest).map_err(|error| StoreError::Car(format!("a CID in it is wrong: {error}")))?;
+        store.put(&cid, rest)?;
+    }
+    Ok(header.roots)
+}
+
+fn read_section(archive: &mut impl Read, most: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let failed = |error| StoreError::Stream("read the archive", error);
+    let cut = || StoreError::Car("it is cut short".into());
+    let mut length = 0u64;
+    for shift in (0..).step_by(7) {
+        let mut byte = [0];
+        match archive.read(&mut byte) {
+            Ok(0) if shift == 0 => return Ok(None),
+            Ok(0) => return Err(cut()),
+            Ok(_) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        length |= u64::from(byte[0] & 0x7f) << shift;
+        if byte[0] < 0x80 {
+            break;
+        }
+        if shift == 28 {
+            return Err(StoreError::Car("it has a section of impossible length".into()));
+        }
+    }
+    if length > most {
+        return Err(StoreError::Car(format!("it has a section of {length} bytes, the limit is {most}")));
+    }
+    let mut section = Vec::new();
+    archive.take(length).read_to_end(&mut section).map_err(failed)?;
+    if section.len() as u64 == length { Ok(Some(section)) } else { Err(cut()) }
+}

@@ -1,0 +1,398 @@
+//! UnixFS files and folders.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use cid::Cid;
+use fedmkt_core::manifest::is_file_name;
+use fedmkt_core::unixfs::{DAG_PB, FileBuilder, Link, RAW, block_cid, directory_block};
+
+use crate::{BlockStore, StoreError};
+
+/// The most levels of nodes in a file: Kubo's balanced trees have four for a petabyte.
+const MAX_FILE_DEPTH: usize = 16;
+
+/// The most folders within folders.
+const MAX_FOLDER_DEPTH: usize = 64;
+
+/// The most bytes of a folder's block before IPFS would shard it, which is not supported.
+const MAX_FOLDER_BYTES: usize = 256 << 10;
+
+/// Adds a file from a stream.
+///
+/// # Errors
+/// When the stream cannot be read or the store cannot take a block.
+pub fn add_file(store: &impl BlockStore, mut content: impl Read) -> Result<Link, StoreError> {
+    let mut builder = FileBuilder::new(|cid: &Cid, block: &[u8]| store.put_verified(cid, block));
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match content.read(&mut buffer) {
+            Ok(0) => return builder.finish(),
+            Ok(bytes) => builder.push(&buffer[..bytes])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(StoreError::Stream("read the file", error)),
+        }
+    }
+}
+
+/// Adds a file, or a folder with everything in it. Symbolic links and special files are refused.
+///
+/// # Errors
+/// When something cannot be read or is refused, or the store cannot take a block.
+pub fn add_tree(store: &impl BlockStore, path: &Path) -> Result<Link, StoreError> {
+    add_below(store, path, 0)
+}
+
+fn add_below(store: &impl BlockStore, path: &Path, depth: usize) -> Result<Link, StoreError> {
+    let failed = |doing| move |error| StoreError::File { doing, path: path.to_owned(), error };
+    let refuse = |what| StoreError::Path { path: path.to_owned(), what };
+    let kind = if depth == 0 { fs::metadata(path) } else { fs::symlink_metadata(path) }.map_err(failed("look at"))?;
+    if kind.is_file() {
+        return add_file(store, File::open(path).map_err(failed("read"))?);
+    }
+    if !kind.is_dir() {
+        return Err(refuse("only files and folders can be added, not links or special files"));
+    }
+    if depth == MAX_FOLDER_DEPTH {
+        return Err(refuse("there are more than 64 folders within each other"));
+    }
+    let mut links = Vec::new();
+    for entry in fs::read_dir(path).map_err(failed("list"))? {
+        let entry = entry.map_err(failed("list"))?;
+        let name = entry.file_name().into_string().ok().filter(|name| is_file_name(name));
+        let name = name.ok_or_else(|| StoreError::Path {
+            path: entry.path(),
+            what: "a name must be UTF-8 without control characters and backslashes",
+        })?;
+        links.push(Link { name, ..add_below(store, &entry.path(), depth + 1)? });
+    }
+    let below: u64 = links.iter().map(|link| link.tree_bytes).sum();
+    let block = directory_block(links);
+    if block.len() > MAX_FOLDER_BYTES {
+        return Err(refuse("the folder has too many entries for one block: spread them over several folders"));
+    }
+    let cid = block_cid(DAG_PB, &block);
+    store.put_verified(&cid, &block)?;
+    Ok(Link { cid, name: String::new(), tree_bytes: below + block.len() as u64 })
+}
+
+/// A decoded dag-pb block with UnixFS data.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// What it is.
+    pub kind: NodeKind,
+    /// Links to parts of a file, or to entries of a folder.
+    pub links: Vec<Link>,
+}
+
+/// What a node is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NodeKind {
+    /// A folder.
+    Directory,
+    /// A file, or a part of one: bytes that stand in the node itself, and the sizes of the parts below.
+    File {
+        /// Bytes in this node, before those of the links.
+        inline: Vec<u8>,
+        /// Bytes of the file below each link.
+        parts: Vec<u64>,
+    },
+}
+
+/// One field of a protobuf message.
+enum Field<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+}
+
+/// Reads protobuf fields: all that UnixFS uses are varints and byte strings.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn varint(&mut self) -> Option<u64> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                return None;
+            }
+            number |= bits << shift;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// The next field, `None` at the end, an error for anything else.
+    fn next(&mut self) -> Result<Option<(u64, Field<'a>)>, ()> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let tag = self.varint().ok_or(())?;
+        let field = match tag & 7 {
+            0 => Field::Number(self.varint().ok_or(())?),
+            2 => {
+                let length = self.varint().and_then(|length| usize::try_from(length).ok()).ok_or(())?;
+                let (bytes, rest) = self.0.split_at_checked(length).ok_or(())?;
+                self.0 = rest;
+                Field::Bytes(bytes)
+            }
+            _ => return Err(()),
+        };
+        Ok(Some((tag >> 3, field)))
+    }
+}
+
+impl Node {
+    /// Reads a dag-pb block.
+    ///
+    /// # Errors
+    /// When it is not one, or its UnixFS type is not file or directory.
+    pub fn decode(cid: &Cid, block: &[u8]) -> Result<Self, StoreError> {
+        let malformed = |what: &str| StoreError::Malformed { cid: *cid, what: what.into() };
+        let (links, data) = decode_node(block).ok_or_else(|| malformed("is not a dag-pb node"))?;
+        let (kind, inline, parts) = decode_data(data).map_err(|()| malformed("has no UnixFS data"))?;
+        let kind = match kind {
+            1 => NodeKind::Directory,
+            // Raw (0) is an old form of a leaf.
+            0 | 2 => {
+                if parts.len() != links.len() {
+                    return Err(malformed("has parts without sizes"));
+                }
+                NodeKind::File { inline: inline.to_vec(), parts }
+            }
+            4 => return Err(malformed("is a symbolic link, which is not supported")),
+            5 => return Err(malformed("is a sharded folder, which is not supported")),
+            _ => return Err(malformed("is of an unknown UnixFS type")),
+        };
+        Ok(Self { kind, links })
+    }
+}
+
+fn decode_node(block: &[u8]) -> Option<(Vec<Link>, &[u8])> {
+    let mut links = Vec::new();
+    let mut data = None;
+    let mut fields = Fields(block);
+    while let Some(field) = fields.next().ok()? {
+        match field {
+            (2, Field::Bytes(link)) => links.push(decode_link(link)?),
+            (1, Field::Bytes(bytes)) if data.is_none() => data = Some(bytes),
+            _ => return None,
+        }
+    }
+    Some((links, data?))
+}
+
+fn decode_link(bytes: &[u8]) -> Option<Link> {
+    let (mut cid, mut name, mut tree_bytes) = (None, String::new(), 0);
+    let mut fields = Fields(bytes);
+    while let Some(field) = fields.next().ok()? {
+        match field {
+            (1, Field::Bytes(bytes)) => cid = Some(Cid::try_from(bytes).ok()?),
+            (2, Field::Bytes(bytes)) => name = String::from_utf8(bytes.to_vec()).ok()?,
+            (3, Field::Number(bytes)) => tree_bytes = bytes,
+            _ => return None,
+        }
+    }
+    Some(Link { cid: cid?, name, tree_bytes })
+}
+
+fn decode_data(data: &[u8]) -> Result<(u64, &[u8], Vec<u64>), ()> {
+    let (mut kind, mut inline, mut parts) = (None, &[][..], Vec::new());
+    let mut fields = Fields(data);
+    while let Some(field) = fields.next()? {
+        match field {
+            (1, Field::Number(number)) => kind = Some(number),
+            (2, Field::Bytes(bytes)) => inline = bytes,
+            (4, Field::Number(bytes)) => parts.push(bytes),
+            // The whole size (3) follows from the parts; sharding, modes and times are of no use here.
+            (3 | 5..=8, _) => {}
+            _ => return Err(()),
+        }
+    }
+    Ok((kind.ok_or(())?, inline, parts))
+}
+
+/// Reads a file as a stream, block by block.
+pub struct FileReader<'a, S> {
+    store: &'a S,
+    root: Cid,
+    /// Parts still to be read, the next one last: CID, bytes that it must have, depth.
+    open: Vec<(Cid, Option<u64>, usize)>,
+    block: Vec<u8>,
+    at: usize,
+    /// Bytes that are still allowed.
+    left: u64,
+}
+
+impl<'a, S: BlockStore> FileReader<'a, S> {
+    /// The file with this CID; reading fails after `most_bytes`.
+    pub fn new(store: &'a S, cid: &Cid, most_bytes: u64) -> Self {
+        Self { store, root: *cid, open: vec![(*cid, None, 0)], block: Vec::new(), at: 0, left: most_bytes }
+    }
+
+    /// The next bytes of the file; empty at its end.
+    ///
+    /// # Errors
+    /// When a block cannot be had, the DAG is not a file, its sizes disagree, or it is too large.
+    pub fn next_block(&mut self) -> Result<&[u8], StoreError> {
+        self.block.clear();
+        self.at = 0;
+        while let Some((cid, expected, depth)) = self.open.pop() {
+            let malformed = |what: &str| StoreError::Malformed { cid, what: what.into() };
+            let block = self.store.get(&cid)?;
+            let content = if cid.codec() == RAW {
+                if expected.is_some_and(|expected| expected != block.len() as u64) {
+                    return Err(malformed("has another size than the node above says"));
+                }
+                block
+            } else if cid.codec() == DAG_PB {
+                let node = Node::decode(&cid, &block)?;
+                let NodeKind::File { inline, parts } = node.kind else { return Err(malformed("is a folder")) };
+                let total = parts.iter().try_fold(inline.len() as u64, |sum, part| sum.checked_add(*part));
+                if total.is_none() || expected.is_some_and(|expected| Some(expected) != total) {
+                    return Err(malformed("has another size than the node above says"));
+                }
+                if depth == MAX_FILE_DEPTH {
+                    return Err(malformed("lies too deep in its file"));
+                }
+                let below = node.links.iter().zip(parts).rev();
+                // A part of no bytes could be repeated without end.
+                self.open
+                    .extend(below.filter(|(_, part)| *part > 0).map(|(link, part)| (link.cid, Some(part), depth + 1)));
+                inline
+            } else {
+                return Err(malformed("is not part of a file"));
+            };
+            if content.len() as u64 > self.left {
+                return Err(StoreError::TooMuch { cid: self.root, what: "bytes", most: self.left });
+            }
+            self.left -= content.len() as u64;
+            if !content.is_empty() {
+                self.block = content;
+                break;
+            }
+        }
+        Ok(&self.block)
+    }
+}
+
+impl<S: BlockStore> Read for FileReader<'_, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.block.len() {
+            self.next_block().map_err(io::Error::other)?;
+        }
+        let bytes = buffer.len().min(self.block.len() - self.at);
+        buffer[..bytes].copy_from_slice(&self.block[self.at..self.at + bytes]);
+        self.at += bytes;
+        Ok(bytes)
+    }
+}
+
+/// The whole content of a small file.
+///
+/// # Errors
+/// As [`FileReader::next_block`].
+pub fn read_file(store: &impl BlockStore, cid: &Cid, most_bytes: u64) -> Result<Vec<u8>, StoreError> {
+    let mut reader = FileReader::new(store, cid, most_bytes);
+    let mut content = Vec::new();
+    loop {
+        let block = reader.next_block()?;
+        if block.is_empty() {
+            return Ok(content);
+        }
+        content.extend_from_slice(block);
+    }
+}
+
+/// One file or folder below a root.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TreeEntry {
+    /// The path below the root, components separated by `/`; empty for the root itself.
+    pub path: String,
+    /// The block at its top.
+    pub cid: Cid,
+    /// Bytes of a file; `None` for a folder.
+    pub file_bytes: Option<u64>,
+}
+
+/// Everything below a root, sorted by path within each folder, folders before what is in them. Names are checked.
+///
+/// # Errors
+/// When a block cannot be had, something is neither file nor folder, or there are more than `most_entries`.
+pub fn tree(store: &impl BlockStore, root: &Cid, most_entries: u64) -> Result<Vec<TreeEntry>, StoreError> {
+    let mut entries = Vec::new();
+    let mut open = vec![(String::new(), *root, 0)];
+    while let Some((path, cid, depth)) = open.pop() {
+        if entries.len() as u64 == most_entries {
+            return Err(StoreError::TooMuch { cid: *root, what: "files and folders", most: most_entries });
+        }
+        let malformed = |what: &str| StoreError::Malformed { cid, what: what.into() };
+        let block = store.get(&cid)?;
+        let file_bytes = match cid.codec() {
+            RAW => Some(block.len() as u64),
+            DAG_PB => {
+                let node = Node::decode(&cid, &block)?;
+                match node.kind {
+                    NodeKind::File { inline, parts } => {
+                        let total = parts.iter().try_fold(inline.len() as u64, |sum, part| sum.checked_add(*part));
+                        Some(total.ok_or_else(|| malformed("has an impossible size"))?)
+                    }
+                    NodeKind::Directory => {
+                        if depth == MAX_FOLDER_DEPTH {
+                            return Err(malformed("lies too deep"));
+                        }
+                        let sorted = node.links.is_sorted_by(|one, other| one.name < other.name);
+                        if !sorted || !node.links.iter().all(|link| is_file_name(&link.name)) {
+                            return Err(malformed(
+                                "is a folder with names that are not allowed, twice there or not sorted",
+                            ));
+                        }
+                        let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
+                        open.extend(
+                            node.links.iter().rev().map(|link| (format!("{prefix}{}", link.name), link.cid, depth + 1)),
+                        );
+                        None
+                    }
+                }
+            }
+            _ => return Err(malformed("is neither a file nor a folder")),
+        };
+        entries.push(TreeEntry { path, cid, file_bytes });
+    }
+    Ok(entries)
+}
+
+/// Writes a file or folder to `target`, which must not exist.
+///
+/// # Errors
+/// As [`tree`], and when something cannot be written or there are more than `most_bytes`.
+pub fn extract(store: &impl BlockStore, root: &Cid, target: &Path, most_bytes: u64) -> Result<(), StoreError> {
+    let mut left = most_bytes;
+    for entry in tree(store, root, 1 << 20)? {
+        let path = if entry.path.is_empty() { target.to_owned() } else { target.join(&entry.path) };
+        let failed = |error| StoreError::File { doing: "write", path: path.clone(), error };
+        match entry.file_bytes {
+            None => fs::create_dir(&path).map_err(failed)?,
+            Some(_) => {
+                let mut reader = FileReader::new(store, &entry.cid, left);
+                let mut file = File::create_new(&path).map_err(failed)?;
+                loop {
+                    let block = reader.next_block()?;
+                    if block.is_empty() {
+                        break;
+                    }
+                    io::Write::write_all(&mut file, block).map_err(failed)?;
+                }
+                left = reader.left;
+            }
+        }
+    }
+    Ok(())
+}
