@@ -10,12 +10,15 @@ extern crate std;
 
 pub mod admission;
 pub mod dagcbor;
+pub mod engine;
 pub mod image;
+pub mod inputs;
 mod keccak;
 pub mod manifest;
 pub mod pack;
 pub mod receipt;
 pub mod roots;
+pub mod run;
 pub mod trace;
 pub mod tree;
 pub mod unixfs;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::dagcbor;
 use crate::image::Layout;
 use crate::trace::MAX_SEGMENTS;
+use crate::wasi::{MAX_FILE_PAGES, MAX_OPEN_FILES};
 
 /// The version of the manifest's form that this crate reads and writes.
 pub const VERSION: u64 = 1;
@@ -280,7 +281,7 @@ impl Manifest {
                 "each has at most 4096 bytes and no NUL".to_string()
             });
         }
-        self.data.check(&mut problems);
+        self.data.check(self.machine.class, &mut problems);
         self.check_limits(&mut problems);
         self.check_results(&mut problems);
         self.check_parties(&mut problems);
@@ -294,7 +295,11 @@ impl Manifest {
         problems.range("limits.steps", limits.steps, 1, 1 << 48);
         problems.range("limits.output", limits.output, 1, class_state);
         problems.range("limits.scratch", limits.scratch, 0, class_state);
-        problems.range("limits.open_files", limits.open_files, 8, 1024);
+        problems.range("limits.open_files", limits.open_files, 8, MAX_OPEN_FILES);
+        let file_pages = limits.output.div_ceil(4096).saturating_add(limits.scratch.div_ceil(4096));
+        problems.check("limits.output", file_pages <= MAX_FILE_PAGES, || {
+            format!("with limits.scratch {file_pages} pages of 4 KiB; at most {MAX_FILE_PAGES} are allowed")
+        });
         problems.range("limits.step_seconds", limits.step_seconds, 1, 7 * 24 * 3600);
         problems.range("steps_per_segment", self.steps_per_segment, 1, 1 << 48);
         let segments = limits.steps.div_ceil(self.steps_per_segment.max(1));
@@ -374,12 +379,12 @@ impl Manifest {
 }
 
 impl DataRequirement {
-    fn check(&self, problems: &mut Problems) {
+    fn check(&self, class: SizeClass, problems: &mut Problems) {
         problems.check("data.name", is_grant_name(&self.name), || {
             format!("{:?}: 1 to 32 characters from a-z, 0-9, `-` and `_`", self.name)
         });
         problems.text("data.format", &self.format, 1, 100);
-        problems.range("data.most_bytes", self.most_bytes, 1, 1 << SizeClass::L.log2_data());
+        problems.range("data.most_bytes", self.most_bytes, 1, 1 << class.log2_data());
         if let Some(columns) = &self.columns {
             problems.check("data.columns", (1..=16_384).contains(&columns.len()), || {
                 "between 1 and 16,384 columns".to_string()

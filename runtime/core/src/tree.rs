@@ -101,6 +101,15 @@ pub fn bytes_root(bytes: &[u8], log2_size: u32) -> Hash {
     builder.finish(log2_size).root
 }
 
+/// The root over 2^`to` bytes whose first 2^`from` bytes have the root `root`, all others being zero.
+///
+/// # Panics
+/// When `to` is less than `from` or more than 63.
+pub fn padded_root(root: Hash, from: u32, to: u32) -> Hash {
+    assert!(from <= to);
+    zero_roots()[from as usize..to as usize].iter().fold(root, |root, zero| pair(&root, zero))
+}
+
 /// The hash tree over an image that changes page by page.
 ///
 /// Memory is 64 bytes for each page up to the last that was ever non-zero; the zero rest of the image costs nothing.
@@ -480,6 +489,7 @@ mod tests {
             assert_eq!(zero_roots()[log2_size as usize], reference(&[], log2_size));
         }
         assert_eq!(HashTree::new(63).root(), zero_roots()[63]);
+        assert_eq!(padded_root(bytes_root(&[7], 12), 12, 15), bytes_root(&[7], 15));
     }
 
     #[test]

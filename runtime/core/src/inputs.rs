@@ -1,0 +1,168 @@
+//! What goes into a run: the job drive and the capsule.
+//!
+//! Both are *packs* ([`crate::pack`]). A job drive holds the manifest's block at `job.cbor`, the module at
+//! `trainer.wasm` and the initial model at `model`, a file or a directory.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::admission::{self, Admitted, ModuleLimits, Refusal};
+use crate::manifest::{Manifest, ManifestError};
+use crate::pack::{Bytes, Pack, PackError};
+use crate::roots::{Blind, DataRoot, JobRoot, RunId, Salt};
+use crate::tree::keccak256;
+use crate::wasi;
+
+/// Path of the manifest in a job drive.
+pub const MANIFEST_PATH: &str = "job.cbor";
+/// Path of the trainer in a job drive.
+pub const TRAINER_PATH: &str = "trainer.wasm";
+/// Path of the initial model in a job drive.
+pub const MODEL_PATH: &str = "model";
+
+/// A job drive and a capsule, parsed and checked.
+#[derive(Clone)]
+pub struct Inputs {
+    manifest: Manifest,
+    job: Arc<Pack>,
+    data: Arc<Pack>,
+}
+
+/// Why drives cannot go into a run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InputError {
+    /// The job drive is not a pack.
+    Job(PackError),
+    /// The job drive lacks a file; holds its path.
+    Missing(&'static str),
+    /// The manifest in the job drive is not one.
+    Manifest(ManifestError),
+    /// The capsule is not a pack.
+    Data(PackError),
+    /// The capsule is larger than the job allows; holds its bytes and the limit.
+    TooMuchData(u64, u64),
+}
+
+impl fmt::Display for InputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Job(error) => write!(f, "the job drive is damaged: {error}"),
+            Self::Missing(path) => write!(f, "the job drive has no `{path}`"),
+            Self::Manifest(error) => error.fmt(f),
+            Self::Data(error) => write!(f, "the capsule is damaged: {error}"),
+            Self::TooMuchData(bytes, most) => {
+                write!(f, "the packed grant has {bytes} bytes, the job takes at most {most}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for InputError {}
+
+/// What a run is bound to; it stands in the header of all its state images.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The run.
+    pub run_id: RunId,
+    /// Root of the job drive.
+    pub job_root: JobRoot,
+    /// Root of the capsule.
+    pub data_root: DataRoot,
+    /// The word that hides guessable states.
+    pub blind: Blind,
+}
+
+impl Inputs {
+    /// Reads a job drive and a capsule.
+    ///
+    /// # Errors
+    /// When either is not what it should be.
+    pub fn open(job: Bytes, data: Bytes) -> Result<Self, InputError> {
+        let data_bytes = (*data).as_ref().len() as u64;
+        let job = Arc::new(Pack::open(job).map_err(InputError::Job)?);
+        let data = Arc::new(Pack::open(data).map_err(InputError::Data)?);
+        let file = |path| job.file(path).ok_or(InputError::Missing(path));
+        let manifest = Manifest::decode(file(MANIFEST_PATH)?).map_err(InputError::Manifest)?;
+        file(TRAINER_PATH)?;
+        job.find(MODEL_PATH).ok_or(InputError::Missing(MODEL_PATH))?;
+        if data_bytes > manifest.data.most_bytes {
+            return Err(InputError::TooMuchData(data_bytes, manifest.data.most_bytes));
+        }
+        Ok(Self { manifest, job, data })
+    }
+
+    /// The job's manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The capsule.
+    pub fn data(&self) -> &Pack {
+        &self.data
+    }
+
+    /// The trainer's bytes.
+    pub fn trainer(&self) -> &[u8] {
+        self.job.file(TRAINER_PATH).expect("checked by open")
+    }
+
+    /// The capsule's salt.
+    pub fn salt(&self) -> Salt {
+        self.data.salt()
+    }
+
+    /// Admits the trainer.
+    ///
+    /// # Errors
+    /// With everything that the profile does not allow.
+    pub fn admit(&self) -> Result<Admitted, Refusal> {
+        admission::admit(self.trainer(), &ModuleLimits { max_memory_bytes: self.manifest.limits.memory })
+    }
+
+    /// What a run of these inputs is bound to.
+    pub fn identity(&self, run_id: RunId, job_root: JobRoot, data_root: DataRoot) -> Identity {
+        Identity { run_id, job_root, data_root, blind: blind(self.salt()) }
+    }
+
+    pub(crate) fn wasi_config(&self, run_id: RunId) -> wasi::Config {
+        let limits = &self.manifest.limits;
+        let layout = crate::image::Layout::of(limits);
+        wasi::Config {
+            args: core::iter::once(String::from("trainer"))
+                .chain(self.manifest.arguments.iter().cloned())
+                .map(String::into_bytes)
+                .collect(),
+            env: Vec::new(),
+            model: (self.job.clone(), self.job.find(MODEL_PATH).expect("checked by open")),
+            data: self.data.clone(),
+            out_pages: layout.out_pages as u32,
+            scratch_pages: layout.scratch_pages as u32,
+            open_files: limits.open_files as u32,
+            random_seed: random_seed(run_id, self.salt()),
+        }
+    }
+}
+
+/// The run id of a run that no market knows: `keccak256("fedmkt local run" || job root || data root)`.
+pub fn local_run_id(job_root: JobRoot, data_root: DataRoot) -> RunId {
+    RunId(digest(b"fedmkt local run", &[&job_root.0, &data_root.0]))
+}
+
+/// The blind of a run: `keccak256("fedmkt blind" || salt)`.
+pub fn blind(salt: Salt) -> Blind {
+    Blind(digest(b"fedmkt blind", &[&salt.0]))
+}
+
+/// The key of a run's random stream: `keccak256("fedmkt random" || run id || salt)`.
+pub fn random_seed(run_id: RunId, salt: Salt) -> [u8; 32] {
+    digest(b"fedmkt random", &[&run_id.0, &salt.0])
+}
+
+fn digest(domain: &[u8], parts: &[&[u8; 32]]) -> [u8; 32] {
+    let mut message = domain.to_vec();
+    parts.iter().for_each(|part| message.extend_from_slice(*part));
+    keccak256(&message).0
+}
