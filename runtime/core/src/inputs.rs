@@ -81,13 +81,14 @@ impl Inputs {
     /// # Errors
     /// When either is not what it should be.
     pub fn open(job: Bytes, data: Bytes) -> Result<Self, InputError> {
-        let data_bytes = (*data).as_ref().len() as u64;
         let job = Arc::new(Pack::open(job).map_err(InputError::Job)?);
         let data = Arc::new(Pack::open(data).map_err(InputError::Data)?);
         let file = |path| job.file(path).ok_or(InputError::Missing(path));
         let manifest = Manifest::decode(file(MANIFEST_PATH)?).map_err(InputError::Manifest)?;
         file(TRAINER_PATH)?;
         job.find(MODEL_PATH).ok_or(InputError::Missing(MODEL_PATH))?;
+        // The pack's own length: the drive of a machine is longer.
+        let data_bytes = data.total_bytes();
         if data_bytes > manifest.data.most_bytes {
             return Err(InputError::TooMuchData(data_bytes, manifest.data.most_bytes));
         }
@@ -165,4 +166,89 @@ fn digest(domain: &[u8], parts: &[&[u8; 32]]) -> [u8; 32] {
     let mut message = domain.to_vec();
     parts.iter().for_each(|part| message.extend_from_slice(*part));
     keccak256(&message).0
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use std::string::ToString;
+
+    use super::*;
+    use crate::manifest::{DataRequirement, Disclosure, Limits, Machine, PROFILE, ResultFile, SizeClass, VERSION};
+    use crate::pack::{Kind, Layout};
+    use crate::unixfs::FileCid;
+
+    fn pack(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let layout =
+            Layout::new(files.iter().map(|(path, content)| (path.to_string(), Kind::File(content.len() as u64))));
+        let layout = layout.expect("a tree");
+        let mut bytes = vec![0; layout.total_bytes() as usize];
+        bytes[..layout.front().len()].copy_from_slice(layout.front());
+        for (path, offset, length) in layout.files() {
+            let (_, content) = files.iter().find(|(name, _)| *name == path).expect("a file of the tree");
+            bytes[offset as usize..][..length as usize].copy_from_slice(content);
+        }
+        bytes
+    }
+
+    fn manifest(most_data_bytes: u64) -> Vec<u8> {
+        let cid = FileCid::new().finish();
+        let manifest = Manifest {
+            version: VERSION,
+            profile: PROFILE.into(),
+            name: "example".into(),
+            description: String::new(),
+            trainer: cid,
+            model: cid,
+            arguments: Vec::new(),
+            steps_per_segment: 1,
+            data: DataRequirement {
+                name: "data".into(),
+                format: "text".into(),
+                columns: None,
+                shape: None,
+                least_rows: 0,
+                most_bytes: most_data_bytes,
+            },
+            limits: Limits { memory: 65_536, steps: 3, output: 4096, scratch: 0, open_files: 16, step_seconds: 1 },
+            results: vec![ResultFile { name: "model".into(), most_bytes: 100 }],
+            disclosure: Disclosure::Open,
+            sponsor: None,
+            machine: Machine { release: None, class: SizeClass::S },
+            reward: None,
+        };
+        assert_eq!(manifest.check(), []);
+        manifest.encode()
+    }
+
+    fn open(job: &[(&str, &[u8])], data: Vec<u8>) -> Result<Inputs, InputError> {
+        Inputs::open(Arc::new(pack(job)), Arc::new(data))
+    }
+
+    #[test]
+    fn the_data_of_a_machine_is_as_large_as_the_pack_on_its_drive() {
+        let data = pack(&[("a", &[1; 5000])]);
+        let bytes = data.len() as u64;
+        for length in [data.len(), 1 << 24] {
+            let mut drive = data.clone();
+            drive.resize(length, 0);
+            let with = |most: u64| {
+                let manifest = manifest(most);
+                open(&[("job.cbor", &manifest), ("model", b""), ("trainer.wasm", b"")], drive.clone())
+            };
+            assert_eq!(with(bytes).expect("inputs").data().file("a"), Some(&[1; 5000][..]));
+            assert!(matches!(with(bytes - 1), Err(InputError::TooMuchData(found, _)) if found == bytes), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_job_drive_without_one_of_its_parts_is_refused() {
+        let manifest = manifest(1 << 20);
+        let parts: [(&str, &[u8]); 3] = [("job.cbor", &manifest), ("model", b""), ("trainer.wasm", b"")];
+        for missing in 0..parts.len() {
+            let rest: Vec<_> = (0..).zip(parts).filter(|(index, _)| *index != missing).map(|(_, part)| part).collect();
+            let error = open(&rest, pack(&[])).err();
+            assert!(matches!(error, Some(InputError::Missing(path)) if path == parts[missing].0));
+        }
+    }
 }
