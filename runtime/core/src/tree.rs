@@ -489,6 +489,9 @@ mod tests {
             assert_eq!(zero_roots()[log2_size as usize], reference(&[], log2_size));
         }
         assert_eq!(HashTree::new(63).root(), zero_roots()[63]);
+        // As in every EVM: the place of the elements of an array in slot 0.
+        let word = "0x290decd9548b62a8d60345a988386fc84ba6bc95484008f6362f93160ef3e563";
+        assert_eq!(Ok(zero_roots()[LOG2_LEAF as usize]), word.parse());
         assert_eq!(padded_root(bytes_root(&[7], 12), 12, 15), bytes_root(&[7], 15));
     }
 
