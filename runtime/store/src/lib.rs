@@ -21,8 +21,10 @@ pub mod car;
 pub mod dag;
 pub mod files;
 mod folder;
+mod location;
 
 pub use folder::{Collected, FolderStore, Verified};
+pub use location::{default_store, home};
 
 /// The most bytes of a block: what IPFS nodes exchange.
 pub const MAX_BLOCK_BYTES: usize = 2 << 20;
