@@ -1,7 +1,7 @@
 //! UnixFS files and folders.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use cid::Cid;
@@ -76,6 +76,9 @@ fn add_below(store: &impl BlockStore, path: &Path, depth: usize) -> Result<Link,
     store.put_verified(&cid, &block)?;
     Ok(Link { cid, name: String::new(), tree_bytes: below + block.len() as u64 })
 }
+
+/// The most files and folders that are written at once.
+const MAX_EXTRACTED: u64 = 1 << 20;
 
 /// A decoded dag-pb block with UnixFS data.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -163,7 +166,14 @@ impl Node {
             // Raw (0) is an old form of a leaf.
             0 | 2 => {
                 if parts.len() != links.len() {
-                    return Err(malformed("has parts without sizes"));
+                    return Err(malformed("has parts without sizes, or sizes without parts"));
+                }
+                // Whatever costs no bytes could be repeated without end.
+                if parts.contains(&0) || links.iter().any(|link| !link.name.is_empty()) {
+                    return Err(malformed("has parts that are empty or have names"));
+                }
+                if parts.iter().try_fold(inline.len() as u64, |sum, part| sum.checked_add(*part)).is_none() {
+                    return Err(malformed("has an impossible size"));
                 }
                 NodeKind::File { inline: inline.to_vec(), parts }
             }
@@ -172,6 +182,14 @@ impl Node {
             _ => return Err(malformed("is of an unknown UnixFS type")),
         };
         Ok(Self { kind, links })
+    }
+
+    /// Bytes of the file, or part of one, that this is the top of; 0 for a folder. The blocks below may lie.
+    pub fn file_bytes(&self) -> u64 {
+        match &self.kind {
+            NodeKind::Directory => 0,
+            NodeKind::File { inline, parts } => inline.len() as u64 + parts.iter().sum::<u64>(),
+        }
     }
 }
 
@@ -204,19 +222,25 @@ fn decode_link(bytes: &[u8]) -> Option<Link> {
 }
 
 fn decode_data(data: &[u8]) -> Result<(u64, &[u8], Vec<u64>), ()> {
-    let (mut kind, mut inline, mut parts) = (None, &[][..], Vec::new());
+    let (mut kind, mut inline, mut parts) = (None, None, Vec::new());
+    let mut seen = 0u16;
     let mut fields = Fields(data);
-    while let Some(field) = fields.next()? {
-        match field {
-            (1, Field::Number(number)) => kind = Some(number),
-            (2, Field::Bytes(bytes)) => inline = bytes,
+    while let Some((number, field)) = fields.next()? {
+        // Only the sizes of parts (4) may be repeated.
+        if !(1..=8).contains(&number) || number != 4 && seen >> number & 1 == 1 {
+            return Err(());
+        }
+        seen |= 1 << number;
+        match (number, field) {
+            (1, Field::Number(code)) => kind = Some(code),
+            (2, Field::Bytes(bytes)) => inline = Some(bytes),
             (4, Field::Number(bytes)) => parts.push(bytes),
             // The whole size (3) follows from the parts; sharding, modes and times are of no use here.
             (3 | 5..=8, _) => {}
             _ => return Err(()),
         }
     }
-    Ok((kind.ok_or(())?, inline, parts))
+    Ok((kind.ok_or(())?, inline.unwrap_or_default(), parts))
 }
 
 /// Reads a file as a stream, block by block.
@@ -254,18 +278,16 @@ impl<'a, S: BlockStore> FileReader<'a, S> {
                 block
             } else if cid.codec() == DAG_PB {
                 let node = Node::decode(&cid, &block)?;
+                let total = node.file_bytes();
                 let NodeKind::File { inline, parts } = node.kind else { return Err(malformed("is a folder")) };
-                let total = parts.iter().try_fold(inline.len() as u64, |sum, part| sum.checked_add(*part));
-                if total.is_none() || expected.is_some_and(|expected| Some(expected) != total) {
+                if expected.is_some_and(|expected| expected != total) {
                     return Err(malformed("has another size than the node above says"));
                 }
                 if depth == MAX_FILE_DEPTH {
                     return Err(malformed("lies too deep in its file"));
                 }
                 let below = node.links.iter().zip(parts).rev();
-                // A part of no bytes could be repeated without end.
-                self.open
-                    .extend(below.filter(|(_, part)| *part > 0).map(|(link, part)| (link.cid, Some(part), depth + 1)));
+                self.open.extend(below.map(|(link, part)| (link.cid, Some(part), depth + 1)));
                 inline
             } else {
                 return Err(malformed("is not part of a file"));
@@ -312,87 +334,94 @@ pub fn read_file(store: &impl BlockStore, cid: &Cid, most_bytes: u64) -> Result<
 }
 
 /// One file or folder below a root.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TreeEntry {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TreeEntry<'a> {
     /// The path below the root, components separated by `/`; empty for the root itself.
-    pub path: String,
+    pub path: &'a str,
     /// The block at its top.
     pub cid: Cid,
     /// Bytes of a file; `None` for a folder.
     pub file_bytes: Option<u64>,
 }
 
-/// Everything below a root, sorted by path within each folder, folders before what is in them. Names are checked.
+/// Visits a file, or a folder and everything below it, sorted by path within each folder, a folder before what is in
+/// it. Names are checked: they can be shown, and created anywhere.
+///
+/// A few blocks can make a tree without end, as a folder may stand in another many times: `visit` must count and stop.
 ///
 /// # Errors
-/// When a block cannot be had, something is neither file nor folder, or there are more than `most_entries`.
-pub fn tree(store: &impl BlockStore, root: &Cid, most_entries: u64) -> Result<Vec<TreeEntry>, StoreError> {
-    let mut entries = Vec::new();
-    let mut open = vec![(String::new(), *root, 0)];
-    while let Some((path, cid, depth)) = open.pop() {
-        if entries.len() as u64 == most_entries {
-            return Err(StoreError::TooMuch { cid: *root, what: "files and folders", most: most_entries });
-        }
-        let malformed = |what: &str| StoreError::Malformed { cid, what: what.into() };
-        let block = store.get(&cid)?;
-        let file_bytes = match cid.codec() {
-            RAW => Some(block.len() as u64),
-            DAG_PB => {
-                let node = Node::decode(&cid, &block)?;
-                match node.kind {
-                    NodeKind::File { inline, parts } => {
-                        let total = parts.iter().try_fold(inline.len() as u64, |sum, part| sum.checked_add(*part));
-                        Some(total.ok_or_else(|| malformed("has an impossible size"))?)
-                    }
-                    NodeKind::Directory => {
-                        if depth == MAX_FOLDER_DEPTH {
-                            return Err(malformed("lies too deep"));
-                        }
-                        let sorted = node.links.is_sorted_by(|one, other| one.name < other.name);
-                        if !sorted || !node.links.iter().all(|link| is_file_name(&link.name)) {
-                            return Err(malformed(
-                                "is a folder with names that are not allowed, twice there or not sorted",
-                            ));
-                        }
-                        let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
-                        open.extend(
-                            node.links.iter().rev().map(|link| (format!("{prefix}{}", link.name), link.cid, depth + 1)),
-                        );
-                        None
-                    }
-                }
-            }
-            _ => return Err(malformed("is neither a file nor a folder")),
-        };
-        entries.push(TreeEntry { path, cid, file_bytes });
-    }
-    Ok(entries)
+/// When a block cannot be had or something is neither file nor folder, and what `visit` returns.
+pub fn visit_tree<E: From<StoreError>>(
+    store: &impl BlockStore,
+    root: &Cid,
+    mut visit: impl FnMut(TreeEntry<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    visit_below(store, root, &mut String::new(), 0, &mut visit)
 }
 
-/// Writes a file or folder to `target`, which must not exist.
-///
-/// # Errors
-/// As [`tree`], and when something cannot be written or there are more than `most_bytes`.
-pub fn extract(store: &impl BlockStore, root: &Cid, target: &Path, most_bytes: u64) -> Result<(), StoreError> {
-    let mut left = most_bytes;
-    for entry in tree(store, root, 1 << 20)? {
-        let path = if entry.path.is_empty() { target.to_owned() } else { target.join(&entry.path) };
-        let failed = |error| StoreError::File { doing: "write", path: path.clone(), error };
-        match entry.file_bytes {
-            None => fs::create_dir(&path).map_err(failed)?,
-            Some(_) => {
-                let mut reader = FileReader::new(store, &entry.cid, left);
-                let mut file = File::create_new(&path).map_err(failed)?;
-                loop {
-                    let block = reader.next_block()?;
-                    if block.is_empty() {
-                        break;
-                    }
-                    io::Write::write_all(&mut file, block).map_err(failed)?;
-                }
-                left = reader.left;
-            }
+fn visit_below<E: From<StoreError>>(
+    store: &impl BlockStore,
+    cid: &Cid,
+    path: &mut String,
+    depth: usize,
+    visit: &mut impl FnMut(TreeEntry<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let malformed = |what: &str| StoreError::Malformed { cid: *cid, what: what.into() };
+    let block = store.get(cid)?;
+    let node = match cid.codec() {
+        RAW => return visit(TreeEntry { path, cid: *cid, file_bytes: Some(block.len() as u64) }),
+        DAG_PB => Node::decode(cid, &block)?,
+        _ => return Err(malformed("is neither a file nor a folder").into()),
+    };
+    if let NodeKind::File { .. } = node.kind {
+        return visit(TreeEntry { path, cid: *cid, file_bytes: Some(node.file_bytes()) });
+    }
+    if depth == MAX_FOLDER_DEPTH {
+        return Err(malformed("lies below 64 folders, no more are supported").into());
+    }
+    if !node.links.iter().all(|link| is_file_name(&link.name)) {
+        return Err(malformed("is a folder with a name that is not allowed").into());
+    }
+    if !node.links.is_sorted_by(|one, other| one.name < other.name) {
+        return Err(malformed("is a folder with names that are not sorted, or there twice").into());
+    }
+    visit(TreeEntry { path, cid: *cid, file_bytes: None })?;
+    let end = path.len();
+    for link in &node.links {
+        if end > 0 {
+            path.push('/');
         }
+        path.push_str(&link.name);
+        visit_below(store, &link.cid, path, depth + 1, visit)?;
+        path.truncate(end);
     }
     Ok(())
+}
+
+/// Writes a file or folder to `target`, which must not exist. What was written before an error stays.
+///
+/// # Errors
+/// As [`visit_tree`], when something cannot be written, and when there are more than `most_bytes` or more than a
+/// million files and folders.
+pub fn extract(store: &impl BlockStore, root: &Cid, target: &Path, most_bytes: u64) -> Result<(), StoreError> {
+    let (mut entries, mut left) = (0, most_bytes);
+    visit_tree(store, root, |entry| {
+        entries += 1;
+        if entries > MAX_EXTRACTED {
+            return Err(StoreError::TooMuch { cid: *root, what: "files and folders", most: MAX_EXTRACTED });
+        }
+        let path = if entry.path.is_empty() { target.to_owned() } else { target.join(entry.path) };
+        let failed = |error| StoreError::File { doing: "write", path: path.clone(), error };
+        let Some(bytes) = entry.file_bytes else { return fs::create_dir(&path).map_err(failed) };
+        left = left.checked_sub(bytes).ok_or(StoreError::TooMuch { cid: *root, what: "bytes", most: most_bytes })?;
+        let mut file = File::create_new(&path).map_err(failed)?;
+        let mut reader = FileReader::new(store, &entry.cid, bytes);
+        loop {
+            let block = reader.next_block()?;
+            if block.is_empty() {
+                return Ok(());
+            }
+            file.write_all(block).map_err(failed)?;
+        }
+    })
 }

@@ -3,8 +3,10 @@
 //! Every block is checked against its CID whenever it is read, wherever it came from.
 //!
 //! - Blocks by CID: [`BlockStore`], kept in a folder by [`FolderStore`].
-//! - Files and folders: [`files::add_file`], [`files::add_tree`], [`files::FileReader`], [`files::tree`].
+//! - Files and folders: [`files::add_file`], [`files::add_tree`], [`files::FileReader`], [`files::visit_tree`],
+//!   [`files::extract`].
 //! - Values as DAG-CBOR: [`put_value`], [`get_value`].
+//! - What a run gets of a job: [`job::JobDrive`], [`job::write_job_drive`].
 //! - A DAG as one file: [`car::export`], [`car::import`].
 //! - What is kept: [`FolderStore::pin`], [`FolderStore::gc`].
 
@@ -21,6 +23,7 @@ pub mod car;
 pub mod dag;
 pub mod files;
 mod folder;
+pub mod job;
 mod location;
 
 pub use folder::{Collected, FolderStore, Verified};
