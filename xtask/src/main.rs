@@ -1,2 +1,87 @@
-//! Set-up and chores.
-fn main() {}
+//! Set-up and chores: `cargo xtask demo | test | setup`.
+//!
+//! Every command finds out for itself what is missing on this machine, installs it where that is possible (in `target/`, or by the
+//! system's package manager) and says so. A second run finds it there.
+
+mod demo;
+mod links;
+mod process;
+mod sections;
+mod toolchain;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use workspace::Workspace;
+
+const USAGE: &str = "\
+Set-up and chores of this workspace.
+
+Usage: cargo xtask COMMAND
+
+Commands:
+  demo                     train a model on data that its owner never hands out, twice, and compare the two runs
+  test [--only SECTION]..  everything that a change must pass; sections may be separated by commas
+  test --list              the sections and what each of them does
+  setup                    install everything that `test` and `demo` need, and say how to build by hand
+
+Environment:
+  FEDMKT_TOOLCHAIN=debian  build wasm and riscv64 code with Debian's compiler, even if rustup could do it
+
+Exit codes: 0 everything passed, 1 something failed, 2 the command line was not understood
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let workspace = Workspace::this();
+    let done = match arguments.as_slice() {
+        [] | ["help" | "-h" | "--help"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        ["demo"] => demo::run_demo(&workspace),
+        ["setup"] => setup(&workspace),
+        ["test", "--list"] => {
+            sections::list();
+            Ok(())
+        }
+        ["test", rest @ ..] => match sections::chosen(rest) {
+            Ok(chosen) => sections::run_all(&workspace, &chosen),
+            Err(error) => return misunderstood(&error.to_string()),
+        },
+        [other, ..] => return misunderstood(&format!("there is no command `{other}` with these arguments")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn misunderstood(why: &str) -> ExitCode {
+    eprintln!("error: {why}\n\n{USAGE}");
+    ExitCode::from(2)
+}
+
+/// Installs everything, then says which environment makes a plain `cargo build --target ...` work.
+fn setup(workspace: &Workspace) -> Result<()> {
+    let mut missing = Vec::new();
+    for (name, install) in sections::NEEDS {
+        println!("== {name}");
+        if let Err(error) = install(workspace) {
+            println!("   missing: {error:#}");
+            missing.push(*name);
+        }
+    }
+    let wasm = toolchain::Toolchain::of(workspace, toolchain::Target::Wasm)?;
+    println!("\nTo build a trainer by hand:\n{}", wasm.by_hand());
+    if !missing.is_empty() {
+        bail!("could not be installed: {}", missing.join(", "));
+    }
+    Ok(())
+}

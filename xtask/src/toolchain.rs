@@ -1,0 +1,297 @@
+//! A compiler for the targets that are not this machine.
+//!
+//! Three ways, tried in this order:
+//!
+//! 1. The compiler that cargo would use has the target's standard library already.
+//! 2. `rustup target add`.
+//! 3. Debian's `rustc-web`, which is kept current on stable releases. It has no standard library for these targets, but its sources: they are
+//!    built once into a private sysroot below `target/toolchain`.
+//!
+//! `FEDMKT_TOOLCHAIN=debian` goes straight to the third.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{self, cargo, command, on_path, output, run};
+use crate::tools;
+use crate::workspace::Workspace;
+
+/// The oldest compiler that builds this workspace; `rust-version` in the root `Cargo.toml`.
+const OLDEST: (u32, u32) = (1, 95);
+
+/// What Debian's way needs. `wasi-libc` has the C library and start files of the wasm target.
+const DEBIAN: &[&str] = &["rustc-web", "cargo-web", "rust-web-src", "wasi-libc"];
+
+/// A target that modules or the machine's programs are built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Trainers.
+    Wasm,
+    /// `fedmkt-core` in the machine.
+    RiscV,
+}
+
+impl Target {
+    /// The name that rustc knows.
+    pub fn triple(self) -> &'static str {
+        match self {
+            Self::Wasm => "wasm32-wasip1",
+            Self::RiscV => "riscv64gc-unknown-none-elf",
+        }
+    }
+
+    /// The crates of the standard library that the target has.
+    fn std(self) -> &'static str {
+        match self {
+            Self::Wasm => "std,panic_abort",
+            Self::RiscV => "core,alloc",
+        }
+    }
+}
+
+/// A compiler that has a target's standard library.
+#[derive(Debug)]
+pub struct Toolchain {
+    target: Target,
+    /// `None`: the one that cargo uses anyway.
+    rustc: Option<PathBuf>,
+    /// `None`: the one that rustc uses anyway.
+    linker: Option<PathBuf>,
+    /// Flags for rustc: what makes the result independent of where things lie on this machine, and what linking needs.
+    flags: Vec<String>,
+}
+
+impl Toolchain {
+    /// Finds or makes a compiler for the target.
+    ///
+    /// # Errors
+    /// If none of the three ways leads to one; the error tells how far each came.
+    pub fn of(workspace: &Workspace, target: Target) -> Result<Self> {
+        match std::env::var("FEDMKT_TOOLCHAIN").ok().as_deref() {
+            Some("debian") => return Self::debian(workspace, target),
+            None | Some("") => {}
+            Some(other) => bail!("FEDMKT_TOOLCHAIN may be `debian` or absent, not `{other}`"),
+        }
+        if has_std(workspace, target) {
+            return Self::usual(workspace, target);
+        }
+        let triple = target.triple();
+        println!("   the compiler has no standard library for {triple}");
+        let rustup = if on_path("rustup") {
+            let mut add = command(workspace, "rustup");
+            process::run_within(add.args(["target", "add", triple]), Duration::from_secs(180))
+        } else {
+            Err(anyhow::anyhow!("there is no rustup"))
+        };
+        match rustup {
+            Ok(()) if has_std(workspace, target) => Self::usual(workspace, target),
+            Ok(()) => bail!("rustup has added {triple}, but not for the compiler that cargo uses"),
+            Err(why) => {
+                println!("   rustup cannot help ({why:#}); trying Debian's compiler");
+                Self::debian(workspace, target).with_context(|| format!("no compiler for {triple}"))
+            }
+        }
+    }
+
+    fn usual(workspace: &Workspace, target: Target) -> Result<Self> {
+        let about = output(rustc(workspace).arg("-vV"))?;
+        let commit = field(&about, "commit-hash").unwrap_or("unknown");
+        let sysroot = PathBuf::from(output(rustc(workspace).args(["--print", "sysroot"]))?.trim());
+        // Where the sources of std are installed, rustc writes their place here instead of the name they were built under.
+        let mut flags = remapped(workspace);
+        flags.push(remap(&sysroot.join("lib/rustlib/src/rust"), &format!("/rustc/{commit}")));
+        Ok(Self { target, rustc: None, linker: None, flags })
+    }
+
+    fn debian(workspace: &Workspace, target: Target) -> Result<Self> {
+        tools::apt(workspace, DEBIAN)?;
+        let about = output(command(workspace, "/usr/bin/rustc").arg("-vV"))?;
+        let release = field(&about, "release").context("/usr/bin/rustc does not tell its release")?;
+        let host = field(&about, "host").context("/usr/bin/rustc does not tell its host")?;
+        let mut parts = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+        if (parts.next(), parts.next()) < (Some(OLDEST.0), Some(OLDEST.1)) {
+            bail!("Debian's compiler is {release}, this workspace needs {}.{}", OLDEST.0, OLDEST.1);
+        }
+        let sysroot = workspace.target().join("toolchain").join(release);
+        let source = Path::new("/usr/lib/rustlib/src/rust");
+        let real_source = source.canonicalize().context("rust-web-src has no sources of the standard library")?;
+        let mut flags = remapped(workspace);
+        flags.extend([remap(source, "/rustc"), remap(&real_source, "/rustc")]);
+        build_std(workspace, &sysroot, host, target, &flags)?;
+        if target == Target::Wasm {
+            // rustc takes start files and C library of its own only when it was built with them; these are wasi-libc's.
+            let own = sysroot.join("lib/rustlib").join(target.triple()).join("lib/self-contained");
+            flags.push("-Clink-self-contained=no".into());
+            flags.push(format!("-Clink-arg={}", own.join("crt1-command.o").display()));
+            flags.push(format!("-Lnative={}", own.display()));
+        }
+        let linker = linker(workspace, target)?;
+        Ok(Self { target, rustc: Some(sysroot.join("bin/rustc")), linker: Some(linker), flags })
+    }
+
+    /// `cargo SUBCOMMAND --target ...` with this compiler.
+    pub fn cargo(&self, workspace: &Workspace, subcommand: &str) -> Command {
+        let mut cargo = cargo(workspace);
+        // These would replace the flags below instead of adding to them.
+        cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+        cargo.args([subcommand, "--target", self.target.triple()]);
+        let quoted: Vec<String> =
+            self.flags.iter().map(|flag| serde_json::Value::from(flag.as_str()).to_string()).collect();
+        cargo.arg(format!("--config=target.{}.rustflags=[{}]", self.target.triple(), quoted.join(",")));
+        if let Some(rustc) = &self.rustc {
+            cargo.env("RUSTC", rustc);
+        }
+        if let Some(linker) = &self.linker {
+            cargo.env(format!("{}_LINKER", self.variable_prefix()), linker);
+        }
+        cargo
+    }
+
+    /// In words for a person: what to type to build for the target.
+    pub fn by_hand(&self) -> String {
+        let triple = self.target.triple();
+        let mut lines = Vec::new();
+        if let (Some(rustc), Some(linker)) = (&self.rustc, &self.linker) {
+            let prefix = self.variable_prefix();
+            lines.push(format!("  export RUSTC='{}'", rustc.display()));
+            lines.push(format!("  export {prefix}_LINKER='{}'", linker.display()));
+            lines.push(format!("  export {prefix}_RUSTFLAGS='{}'", self.flags.join(" ")));
+        }
+        lines.push(format!("  cargo build --profile trainer --target {triple} -p NAME"));
+        lines.join("\n")
+    }
+
+    /// How the names of cargo's variables about this target begin.
+    fn variable_prefix(&self) -> String {
+        format!("CARGO_TARGET_{}", self.target.triple().to_uppercase().replace('-', "_"))
+    }
+}
+
+/// The compiler that cargo uses.
+fn rustc(workspace: &Workspace) -> Command {
+    command(workspace, std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
+/// Whether the compiler that cargo uses has the target's standard library.
+fn has_std(workspace: &Workspace, target: Target) -> bool {
+    let Ok(folder) = output(rustc(workspace).args(["--print", "target-libdir", "--target", target.triple()])) else {
+        return false;
+    };
+    std::fs::read_dir(folder.trim()).is_ok_and(|entries| {
+        entries.flatten().any(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with("libcore-") && name.ends_with(".rlib")
+        })
+    })
+}
+
+/// A field of what `rustc -vV` prints.
+fn field<'a>(about: &'a str, name: &str) -> Option<&'a str> {
+    about.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+fn remap(from: &Path, to: &str) -> String {
+    format!("--remap-path-prefix={}={to}", from.display())
+}
+
+/// Modules name source files in their panic messages: the same names wherever the project and cargo's home lie.
+fn remapped(workspace: &Workspace) -> Vec<String> {
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")))
+        .unwrap_or_default();
+    vec![remap(workspace.root(), "/fedmkt"), remap(&home, "/cargo")]
+}
+
+/// A linker for the target: the one that rustup's compilers bring along, else one of Debian's.
+fn linker(workspace: &Workspace, target: Target) -> Result<PathBuf> {
+    // rustup's own compiler, even where RUSTC says another.
+    for rustc in ["rustc", "/usr/bin/rustc"] {
+        let Ok(libraries) = output(command(workspace, rustc).args(["--print", "target-libdir"])) else { continue };
+        let bundled = Path::new(libraries.trim()).with_file_name("bin").join("rust-lld");
+        if bundled.is_file() {
+            return Ok(bundled);
+        }
+    }
+    let name = match target {
+        Target::Wasm => "wasm-ld",
+        Target::RiscV => "ld.lld",
+    };
+    // Newest first: a linker may refuse objects of a compiler that is newer than itself.
+    for version in (19..=30).rev() {
+        let program = PathBuf::from(format!("/usr/bin/{name}-{version}"));
+        if program.is_file() {
+            return Ok(program);
+        }
+    }
+    tools::apt(workspace, &["lld-22"]).or_else(|_| tools::apt(workspace, &["lld-19"]))?;
+    let found = [22, 19].map(|version| PathBuf::from(format!("/usr/bin/{name}-{version}")));
+    found.into_iter().find(|program| program.is_file()).with_context(|| format!("Debian's lld has no {name}"))
+}
+
+/// Builds the target's standard library into the sysroot, unless it is there. About a minute.
+fn build_std(workspace: &Workspace, sysroot: &Path, host: &str, target: Target, flags: &[String]) -> Result<()> {
+    let triple = target.triple();
+    let rustlib = sysroot.join("lib/rustlib");
+    let library = rustlib.join(triple).join("lib");
+    let complete = rustlib.join(triple).join("complete");
+    if complete.is_file() {
+        return Ok(());
+    }
+    println!("   building the standard library for {triple} into {}", sysroot.display());
+    let _ = std::fs::remove_dir_all(rustlib.join(triple));
+    // Cargo does not notice that a sysroot has changed.
+    let _ = std::fs::remove_dir_all(workspace.target().join(triple));
+    std::fs::create_dir_all(&library)?;
+    std::fs::create_dir_all(sysroot.join("bin"))?;
+    let host_std = rustlib.join(host);
+    if !host_std.exists() {
+        // For build scripts and procedural macros.
+        std::os::unix::fs::symlink(Path::new("/usr/lib/rustlib").join(host), &host_std)?;
+    }
+    let wrapper = sysroot.join("bin/rustc");
+    std::fs::write(&wrapper, "#!/bin/sh\nexec /usr/bin/rustc --sysroot \"$(dirname \"$(dirname \"$0\")\")\" \"$@\"\n")?;
+    std::fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    if target == Target::Wasm {
+        let own = library.join("self-contained");
+        std::fs::create_dir_all(&own)?;
+        for name in ["crt1-command.o", "crt1-reactor.o", "libc.a"] {
+            std::fs::copy(Path::new("/usr/lib/wasm32-wasi").join(name), own.join(name))
+                .with_context(|| format!("wasi-libc has no {name}"))?;
+        }
+    }
+
+    // An empty crate whose build leaves the standard library's crates behind.
+    let scratch = sysroot.join("scratch").join(triple);
+    let _ = std::fs::remove_dir_all(&scratch);
+    std::fs::create_dir_all(scratch.join("src"))?;
+    std::fs::write(
+        scratch.join("Cargo.toml"),
+        "[package]\nname = \"nothing\"\nedition = \"2024\"\n[workspace]\n[profile.release]\nopt-level = 3\npanic = \"abort\"\n",
+    )?;
+    std::fs::write(scratch.join("src/lib.rs"), "#![no_std]\n")?;
+    let mut all = vec!["-Cembed-bitcode=yes".to_owned()];
+    if target == Target::Wasm {
+        all.push("-Lnative=/usr/lib/wasm32-wasi".into());
+    }
+    all.extend_from_slice(flags);
+    let mut build = command(workspace, "/usr/bin/cargo");
+    build.current_dir(&scratch).env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
+    build.env("CARGO_ENCODED_RUSTFLAGS", all.join("\u{1f}")).env("CARGO_TARGET_DIR", scratch.join("target"));
+    build.args(["build", "--quiet", "--release", "--target", triple]).arg(format!("-Zbuild-std={}", target.std()));
+    run(&mut build)?;
+    for entry in std::fs::read_dir(scratch.join("target").join(triple).join("release/deps"))?.flatten() {
+        let name = entry.file_name();
+        let text = name.to_string_lossy();
+        if text.ends_with(".rlib") && !text.starts_with("libnothing-") {
+            std::fs::copy(entry.path(), library.join(&name))?;
+        }
+    }
+    std::fs::remove_dir_all(sysroot.join("scratch"))?;
+    std::fs::write(&complete, "")?;
+    Ok(())
+}
