@@ -166,7 +166,7 @@ fn docs(workspace: &Workspace) -> Result<Outcome> {
 
 fn core(workspace: &Workspace) -> Result<Outcome> {
     let toolchain = Toolchain::of(workspace, Target::RiscV)?;
-    run(toolchain.cargo(workspace, "build").args(["--locked", "--release", "--package", "fedmkt-core"]))?;
+    run(toolchain.cargo(workspace, "build").args(["--locked", "--package", "fedmkt-core"]))?;
     Ok(Outcome::Passed)
 }
 
