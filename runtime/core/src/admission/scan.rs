@@ -423,8 +423,8 @@ impl<'a> Scan<'a> {
             _ => {}
         }
         let exports_memory = self.exports.get("memory") == Some(&(ExternalKind::Memory, 0));
-        if !self.imports.is_empty() && !exports_memory {
-            wrong("does not export its memory as `memory`, which WASI needs");
+        if (!self.imports.is_empty() || self.memory.is_some()) && !exports_memory {
+            wrong("does not export its memory as `memory`, which WASI and the state image need");
         }
         if let Some(memory) = &mut self.memory {
             memory.maximum = memory.maximum.min(allowed.max_memory_bytes / 65_536);
