@@ -1,0 +1,73 @@
+//! Arguments of the form `name=value`.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use crate::{Error, Job};
+
+/// The job's arguments, read as `name=value`.
+///
+/// ```
+/// # use fedmkt_guest::{Job, Settings};
+/// let job = Job::in_folder("/", ["rate=0.5".to_string()]);
+/// let settings = Settings::of(&job, &["rate", "epochs"])?;
+/// assert_eq!(settings.get("rate", 0.1)?, 0.5);
+/// assert_eq!(settings.get("epochs", 20)?, 20);
+/// # Ok::<(), fedmkt_guest::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings(BTreeMap<String, String>);
+
+impl Settings {
+    /// Reads a job's arguments; `known` are the names that the trainer has.
+    ///
+    /// # Errors
+    /// When an argument is not `name=value`, has an unknown name, or is there twice.
+    pub fn of(job: &Job, known: &[&str]) -> Result<Self, Error> {
+        let mut settings = BTreeMap::new();
+        for argument in job.arguments() {
+            let (name, value) = argument
+                .split_once('=')
+                .ok_or_else(|| Error::failed(format!("argument {argument:?}: expected `name=value`")))?;
+            if !known.contains(&name) {
+                return Err(Error::failed(format!("no setting is called {name:?}; there are {}", known.join(", "))));
+            }
+            if settings.insert(name.to_string(), value.to_string()).is_some() {
+                return Err(Error::failed(format!("the setting {name} is there twice")));
+            }
+        }
+        Ok(Self(settings))
+    }
+
+    /// The value of a setting, or `default` when the job does not give it.
+    ///
+    /// # Errors
+    /// When the value cannot be read as a `T`.
+    pub fn get<T: FromStr<Err: Display>>(&self, name: &str, default: T) -> Result<T, Error> {
+        let Some(value) = self.0.get(name) else { return Ok(default) };
+        value.parse().map_err(|error| Error::failed(format!("the setting {name}={value}: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(arguments: &[&str]) -> Result<Settings, Error> {
+        let job = Job::in_folder("/", arguments.iter().map(ToString::to_string));
+        Settings::of(&job, &["rate", "epochs"])
+    }
+
+    #[test]
+    fn arguments_that_mean_nothing_are_named() {
+        for (arguments, part) in
+            [(&["rate"][..], "\"rate\""), (&["size=1"], "\"size\""), (&["rate=1", "rate=2"], "rate is there twice")]
+        {
+            let message = settings(arguments).expect_err("refused").to_string();
+            assert!(message.contains(part), "{message}");
+        }
+        let error = settings(&["epochs=many"]).expect("settings").get("epochs", 3u32).expect_err("no number");
+        assert!(error.to_string().contains("epochs=many"), "{error}");
+    }
+}
