@@ -1,0 +1,147 @@
+//! What a run leaves on disk so that it can go on, and so that any part of it can be computed again.
+//!
+//! A run's folder holds `journal.json` (the state roots at the ends of the segments so far, and which checkpoints there
+//! are) and state images named by their number of steps. An image is written before the journal names it, and removed
+//! after the journal has forgotten it, so that whenever the process dies, what the journal says is true.
+
+use std::fs::{self, File};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use fedmkt_core::engine::Engine;
+use fedmkt_core::roots::StateRoot;
+use fedmkt_core::run::Run;
+use memmap2::Mmap;
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use crate::{atomic_file, grant};
+
+/// How many checkpoints are kept; beyond, every second one goes.
+const MOST: usize = 16;
+
+const JOURNAL: &str = "journal.json";
+
+/// The folder of one run, locked for this process.
+pub struct Checkpoints {
+    folder: PathBuf,
+    journal: Journal,
+    _lock: File,
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Journal {
+    /// State roots at the ends of the segments so far.
+    segments: Vec<StateRoot>,
+    /// Sorted by steps.
+    checkpoints: Vec<Checkpoint>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Checkpoint {
+    steps: u64,
+    root: StateRoot,
+}
+
+impl Checkpoints {
+    /// Opens a run's folder. `None` when another process works in it.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or written.
+    pub fn open(folder: &Path) -> io::Result<Option<Self>> {
+        let lock = File::create(folder.join("lock"))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        // A journal that cannot be read costs the work done so far, not the run.
+        let journal = fs::read(folder.join(JOURNAL)).ok().and_then(|json| serde_json::from_slice(&json).ok());
+        let this = Self { folder: folder.to_owned(), journal: journal.unwrap_or_default(), _lock: lock };
+        this.remove_strays()?;
+        Ok(Some(this))
+    }
+
+    fn image(&self, steps: u64) -> PathBuf {
+        self.folder.join(format!("{steps}.state"))
+    }
+
+    fn remove_strays(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let known = self.journal.checkpoints.iter().any(|checkpoint| self.image(checkpoint.steps) == path);
+            let kept = path.file_name().is_some_and(|name| name == JOURNAL || name == "lock");
+            if !known && !kept {
+                atomic_file::remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// State roots at the ends of the segments so far.
+    pub fn segments(&self) -> &[StateRoot] {
+        &self.journal.segments
+    }
+
+    /// Notes the state root at the end of the next segment. It is on disk after the next [`Self::save`].
+    pub fn push_segment(&mut self, root: StateRoot) {
+        self.journal.segments.push(root);
+    }
+
+    /// The latest checkpoint at or before `steps`: its steps, the state root that it must have, and the image.
+    pub fn latest(&self, steps: u64) -> Option<(u64, StateRoot, Mmap)> {
+        self.journal.checkpoints.iter().rev().filter(|checkpoint| checkpoint.steps <= steps).find_map(|checkpoint| {
+            let image = grant::map(&self.image(checkpoint.steps)).ok()?;
+            Some((checkpoint.steps, checkpoint.root, image))
+        })
+    }
+
+    /// Forgets everything from `steps` on: a checkpoint was found to be damaged.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn forget_from(&mut self, steps: u64, steps_per_segment: u64) -> io::Result<()> {
+        self.journal.checkpoints.retain(|checkpoint| checkpoint.steps < steps);
+        let last = self.journal.checkpoints.last().map_or(0, |checkpoint| checkpoint.steps);
+        self.journal.segments.truncate((last / steps_per_segment) as usize);
+        self.write_journal()?;
+        self.remove_strays()
+    }
+
+    /// Saves the state of `run`, whose root is `root`.
+    ///
+    /// # Errors
+    /// When the folder cannot be written; what was saved before is still there.
+    pub fn save<E: Engine>(&mut self, run: &mut Run<E>, root: StateRoot) -> io::Result<()> {
+        let steps = run.steps();
+        if self.journal.checkpoints.iter().all(|checkpoint| checkpoint.steps != steps) {
+            let total = run.layout().total_bytes();
+            atomic_file::replace(&self.image(steps), |file| {
+                file.set_len(total)?;
+                run.write_image(|offset, bytes| {
+                    file.seek(SeekFrom::Start(offset))?;
+                    file.write_all(bytes)
+                })
+            })?;
+            self.journal.checkpoints.push(Checkpoint { steps, root });
+        }
+        if self.journal.checkpoints.len() > MOST {
+            // From the second newest back, so that the newest always stays.
+            let newest = self.journal.checkpoints.len() - 1;
+            let mut index = 0;
+            self.journal.checkpoints.retain(|_| {
+                index += 1;
+                (newest - (index - 1)).is_multiple_of(2)
+            });
+        }
+        self.write_journal()?;
+        self.remove_strays()
+    }
+
+    fn write_journal(&self) -> io::Result<()> {
+        let json = serde_json::to_vec_pretty(&self.journal).expect("a journal has a JSON form");
+        atomic_file::replace(&self.folder.join(JOURNAL), |file| file.write_all(&json))
+    }
+}

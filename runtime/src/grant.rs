@@ -1,0 +1,419 @@
+//! Grants: a folder or file of the client becomes a capsule.
+//!
+//! The folder is opened once, and everything below it only through that handle (`cap-std`): no name in it leads out.
+//! Symbolic links are refused rather than followed, since what they lead to was not granted. Contents are streamed into
+//! the capsule; memory grows with the number of files, not with their size.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, Metadata, MetadataExt};
+use fedmkt_core::manifest::{Disclosure, Manifest};
+use fedmkt_core::pack::{self, Kind, Layout, PackError};
+use fedmkt_core::roots::{DataRoot, Salt};
+use fedmkt_core::tree::{self, PAGE_BYTES, RootBuilder};
+use memmap2::Mmap;
+use serde::{Deserialize, Serialize};
+
+use crate::atomic_file;
+use crate::identity::Identity;
+
+/// A file that changed so shortly before it was read may change again without its times telling.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// A grant that was looked through and can be packed.
+pub struct Grant {
+    path: PathBuf,
+    folder: Dir,
+    layout: Layout,
+    files: u64,
+    bytes: u64,
+    /// Tells whether anything below changed: BLAKE3 of names, sizes, times and inode numbers.
+    fingerprint: blake3::Hash,
+    newest: SystemTime,
+}
+
+/// Why a grant cannot be packed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GrantError {
+    /// Something cannot be read or written.
+    #[error("cannot {doing} {}: {error}", .path.display())]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        error: io::Error,
+    },
+    /// Something is neither file nor folder.
+    #[error("{} is {what}: grant a folder of plain files and folders only", .path.display())]
+    NotPlain {
+        /// What it is about.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A name that no pack can hold.
+    #[error("{} has a name that is not UTF-8: rename it", .0.display())]
+    Name(PathBuf),
+    /// It does not go into a pack.
+    #[error("{}: {error}", .path.display())]
+    Pack {
+        /// The grant.
+        path: PathBuf,
+        /// Why not.
+        error: PackError,
+    },
+    /// The packed grant is larger than the job takes.
+    #[error("{} packs to {bytes} bytes, the job takes at most {most}: grant less, or ask the sponsor", .path.display())]
+    TooLarge {
+        /// The grant.
+        path: PathBuf,
+        /// Its bytes.
+        bytes: u64,
+        /// The limit.
+        most: u64,
+    },
+    /// A file changed while it was packed.
+    #[error("{} changed while it was read: wait until nobody writes to it, and run again", .0.display())]
+    Changed(PathBuf),
+}
+
+impl Grant {
+    /// Looks through the folder or file at `path`.
+    ///
+    /// # Errors
+    /// When something in it cannot be read or packed.
+    pub fn survey(path: &Path) -> Result<Self, GrantError> {
+        let at = |doing, path: &Path| {
+            let path = path.to_owned();
+            move |error| GrantError::File { doing, path, error }
+        };
+        let full = path.canonicalize().map_err(at("open", path))?;
+        let is_folder = full.metadata().map_err(at("look at", path))?.is_dir();
+        let (folder, only) = if is_folder {
+            (full.clone(), None)
+        } else {
+            let name = full.file_name().ok_or_else(|| GrantError::Name(path.to_owned()))?.to_owned();
+            (full.parent().unwrap_or(Path::new("/")).to_owned(), Some(name))
+        };
+        let folder = Dir::open_ambient_dir(&folder, ambient_authority()).map_err(at("open", &folder))?;
+        let mut found = Survey { entries: Vec::new(), files: 0, bytes: 0, newest: UNIX_EPOCH };
+        match only {
+            None => found.folder(&folder, "", path)?,
+            Some(name) => {
+                let metadata = folder.symlink_metadata(&name).map_err(at("look at", path))?;
+                let name = name.into_string().map_err(|_| GrantError::Name(path.to_owned()))?;
+                found.entry(&folder, name, &metadata, path)?;
+            }
+        }
+        found.entries.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        let mut fingerprint = blake3::Hasher::new();
+        for (name, _, seen) in &found.entries {
+            fingerprint.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+            seen.iter().for_each(|number| {
+                fingerprint.update(&number.to_le_bytes());
+            });
+        }
+        let layout = Layout::new(found.entries.into_iter().map(|(name, kind, _)| (name, kind)))
+            .map_err(|error| GrantError::Pack { path: path.to_owned(), error })?;
+        Ok(Self {
+            path: path.to_owned(),
+            folder,
+            layout,
+            files: found.files,
+            bytes: found.bytes,
+            fingerprint: fingerprint.finalize(),
+            newest: found.newest,
+        })
+    }
+
+    /// The path as the client gave it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many files there are.
+    pub fn files(&self) -> u64 {
+        self.files
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes of the pack.
+    pub fn packed_bytes(&self) -> u64 {
+        self.layout.total_bytes()
+    }
+
+    /// The capsule of this grant for a job: the one in `cache` if nothing changed since it was packed, else packed now.
+    /// `progress` is told the bytes packed so far.
+    ///
+    /// # Errors
+    /// When the grant is too large for the job, changes meanwhile, or cannot be read or written.
+    pub fn pack(
+        &self,
+        manifest: &Manifest,
+        identity: &Identity,
+        cache: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Capsule, GrantError> {
+        let (bytes, most) = (self.packed_bytes(), manifest.data.most_bytes);
+        if bytes > most {
+            return Err(GrantError::TooLarge { path: self.path.clone(), bytes, most });
+        }
+        let log2_size = manifest.machine.class.log2_data();
+        let is_open = manifest.disclosure == Disclosure::Open;
+        let mut key = blake3::Hasher::new_keyed(&identity.cache_key());
+        key.update(self.fingerprint.as_bytes()).update(&[u8::from(is_open)]);
+        key.update(&bytes.to_le_bytes());
+        let name = key.finalize().to_hex();
+        let (pack, record) = (cache.join(format!("{name}.pack")), cache.join(format!("{name}.json")));
+        if let Some(capsule) = Capsule::cached(&pack, &record, log2_size) {
+            return Ok(capsule);
+        }
+        // A record must never stand beside another pack than its own.
+        let file_error = |path: &Path| {
+            let path = path.to_owned();
+            move |error| GrantError::File { doing: "write", path, error }
+        };
+        atomic_file::remove(&record).map_err(file_error(&record))?;
+        let mut failure = None;
+        let written = atomic_file::replace(&pack, |file| {
+            self.write(file, (!is_open).then_some(identity), progress).map_err(|error| {
+                failure = Some(error);
+                io::Error::other("packing failed")
+            })
+        });
+        let sealed = match (written, failure) {
+            (Ok(sealed), _) => sealed,
+            (Err(_), Some(error)) => return Err(error),
+            (Err(error), None) => return Err(file_error(&pack)(error)),
+        };
+        let now = SystemTime::now();
+        if now.duration_since(self.newest).is_ok_and(|age| age > SETTLED) {
+            let json = serde_json::to_vec(&sealed).expect("a record has a JSON form");
+            atomic_file::replace(&record, |file| file.write_all(&json)).map_err(file_error(&record))?;
+        }
+        Capsule::open(&pack, sealed.root, bytes, log2_size).map_err(file_error(&pack))
+    }
+
+    fn write(
+        &self,
+        file: &mut File,
+        salted_by: Option<&Identity>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Record, GrantError> {
+        let capsule = |error| GrantError::File { doing: "write the capsule of", path: self.path.clone(), error };
+        let mut out = Sink { file: io::BufWriter::new(file), root: RootBuilder::new(), at: 0 };
+        out.push(self.layout.front()).map_err(capsule)?;
+        let mut buffer = vec![0; 1 << 18];
+        for (name, offset, length) in self.layout.files() {
+            out.zeros_to(offset).map_err(capsule)?;
+            let path = self.path.join(name);
+            let read = |error| GrantError::File { doing: "read", path: path.clone(), error };
+            let mut source = self.folder.open(name).map_err(read)?;
+            let mut left = length;
+            loop {
+                let count = source.read(&mut buffer).map_err(read)?;
+                if count as u64 > left || (count == 0 && left > 0) {
+                    return Err(GrantError::Changed(path));
+                }
+                if count == 0 {
+                    break;
+                }
+                left -= count as u64;
+                out.push(&buffer[..count]).map_err(capsule)?;
+                progress(out.at);
+            }
+        }
+        out.zeros_to(self.layout.total_bytes()).map_err(capsule)?;
+        let Sink { file, root, .. } = out;
+        let file = file.into_inner().map_err(|error| capsule(error.into_error()))?;
+        let log2_size = tree::log2_size_for(self.layout.total_bytes());
+        let unsalted = root.finish(log2_size);
+        let salt = salted_by.map_or(Salt::default(), |identity| identity.salt(&unsalted.root));
+        let mut first = [0; PAGE_BYTES];
+        file.seek(SeekFrom::Start(0)).and_then(|_| file.read_exact(&mut first)).map_err(capsule)?;
+        pack::set_salt(&mut first, salt);
+        file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&first)).map_err(capsule)?;
+        let root = unsalted.first_page.root_with(&tree::bytes_root(&first, PAGE_BYTES.trailing_zeros()));
+        file.seek(SeekFrom::Start(0)).map_err(capsule)?;
+        let content = blake3::Hasher::new().update_reader(&mut *file).map_err(capsule)?.finalize();
+        Ok(Record { root: DataRoot(root.0), blake3: content.to_hex().to_string() })
+    }
+}
+
+struct Sink<'a> {
+    file: io::BufWriter<&'a mut File>,
+    root: RootBuilder,
+    at: u64,
+}
+
+impl Sink<'_> {
+    fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.root.push(bytes);
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn zeros_to(&mut self, offset: u64) -> io::Result<()> {
+        self.push(&vec![0; (offset - self.at) as usize])
+    }
+}
+
+struct Survey {
+    entries: Vec<(String, Kind, [u64; 6])>,
+    files: u64,
+    bytes: u64,
+    newest: SystemTime,
+}
+
+impl Survey {
+    fn folder(&mut self, folder: &Dir, prefix: &str, shown: &Path) -> Result<(), GrantError> {
+        let at = |doing, path: &Path| {
+            let path = path.to_owned();
+            move |error| GrantError::File { doing, path, error }
+        };
+        if prefix.matches('/').count() >= pack::MAX_DEPTH {
+            let error = PackError::TooLarge("nested folders", pack::MAX_DEPTH as u64);
+            return Err(GrantError::Pack { path: shown.to_owned(), error });
+        }
+        for entry in folder.entries().map_err(at("list", shown))? {
+            let entry = entry.map_err(at("list", shown))?;
+            let path = shown.join(entry.file_name());
+            let name = entry.file_name().into_string().map_err(|_| GrantError::Name(path.clone()))?;
+            let metadata = folder.symlink_metadata(&name).map_err(at("look at", &path))?;
+            let full = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
+            self.entry(folder, full.clone(), &metadata, &path)?;
+            if metadata.is_dir() {
+                let below = folder.open_dir(&name).map_err(at("open", &path))?;
+                self.folder(&below, &full, &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, _: &Dir, name: String, metadata: &Metadata, path: &Path) -> Result<(), GrantError> {
+        let ty = metadata.file_type();
+        let kind = if ty.is_dir() {
+            Kind::Directory
+        } else if ty.is_file() {
+            self.files += 1;
+            self.bytes += metadata.len();
+            Kind::File(metadata.len())
+        } else {
+            let what = if ty.is_symlink() { "a symbolic link" } else { "a device, pipe or socket" };
+            return Err(GrantError::NotPlain { path: path.to_owned(), what });
+        };
+        if self.entries.len() as u64 >= pack::MAX_ENTRIES {
+            let error = PackError::TooLarge("files and folders", pack::MAX_ENTRIES);
+            return Err(GrantError::Pack { path: path.to_owned(), error });
+        }
+        let changed = UNIX_EPOCH + Duration::from_secs(metadata.ctime().max(0) as u64);
+        self.newest = self.newest.max(changed);
+        let times = [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()];
+        let [mtime, mtime_nsec, ctime, ctime_nsec] = times.map(|time| time as u64);
+        let size = if ty.is_dir() { 0 } else { metadata.len() };
+        self.entries.push((name, kind, [size, mtime, mtime_nsec, ctime, ctime_nsec, metadata.ino()]));
+        Ok(())
+    }
+}
+
+/// What is known of a cached capsule.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    /// Root over the smallest power of two that holds the pack.
+    root: DataRoot,
+    /// BLAKE3 of the pack.
+    blake3: String,
+}
+
+/// A packed grant, mapped.
+#[derive(Clone)]
+pub struct Capsule {
+    /// The pack.
+    pub bytes: Arc<Mmap>,
+    /// The file that holds it.
+    pub path: PathBuf,
+    /// Its root, as a drive of the job's size class.
+    pub root: DataRoot,
+}
+
+impl Capsule {
+    fn open(path: &Path, root: DataRoot, bytes: u64, log2_size: u32) -> io::Result<Self> {
+        let root = tree::padded_root(fedmkt_core::roots::Hash(root.0), tree::log2_size_for(bytes), log2_size);
+        Ok(Self { bytes: Arc::new(map(path)?), path: path.to_owned(), root: DataRoot(root.0) })
+    }
+
+    fn cached(pack: &Path, record: &Path, log2_size: u32) -> Option<Self> {
+        let record: Record = serde_json::from_slice(&std::fs::read(record).ok()?).ok()?;
+        let bytes = map(pack).ok()?;
+        (blake3::hash(&bytes).to_hex().as_str() == record.blake3).then_some(())?;
+        Self::open(pack, record.root, bytes.len() as u64, log2_size).ok()
+    }
+
+    /// A capsule that somebody disclosed. Its root is computed, and everything in it checked.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no pack, or is larger than a drive of 2^`log2_size` bytes.
+    pub fn from_file(path: &Path, log2_size: u32) -> Result<Self, GrantError> {
+        let bytes = map(path).map_err(|error| GrantError::File { doing: "map", path: path.to_owned(), error })?;
+        let bytes = Arc::new(bytes);
+        let pack_error = |error| GrantError::Pack { path: path.to_owned(), error };
+        let pack = pack::Pack::open(bytes.clone()).map_err(pack_error)?;
+        pack.check_padding().map_err(pack_error)?;
+        if bytes.len() as u64 > 1 << log2_size {
+            return Err(GrantError::TooLarge { path: path.to_owned(), bytes: bytes.len() as u64, most: 1 << log2_size });
+        }
+        let root = DataRoot(tree::bytes_root(&bytes, log2_size).0);
+        Ok(Self { bytes, path: path.to_owned(), root })
+    }
+}
+
+/// Maps a file of this client.
+///
+/// # Errors
+/// When it cannot be opened or mapped.
+pub fn map(path: &Path) -> io::Result<Mmap> {
+    let file = File::open(path)?;
+    // SAFETY: the file lies in the client's private folder, is written whole and then never changed, only replaced.
+    unsafe { Mmap::map(&file) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn links_and_special_files_are_refused_by_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("a.csv"), "x").expect("a file");
+        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).expect("a link");
+        let error = Grant::survey(folder.path()).err().expect("refused").to_string();
+        assert!(error.contains("link is a symbolic link"), "{error}");
+    }
+
+    #[test]
+    fn a_single_file_is_a_grant_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("a.csv"), "1,2").expect("a file");
+        fs::write(folder.path().join("private"), "no").expect("a file");
+        let grant = Grant::survey(&folder.path().join("a.csv")).expect("a grant");
+        let files: Vec<_> = grant.layout.files().map(|(name, _, length)| (name.to_owned(), length)).collect();
+        assert_eq!(files, [("a.csv".to_owned(), 3)]);
+    }
+}
