@@ -15,7 +15,7 @@ use memmap2::Mmap;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use crate::{atomic_file, grant};
+use crate::{atomic_file, packed};
 
 /// How many checkpoints are kept; beyond, every second one goes.
 const MOST: usize = 16;
@@ -93,21 +93,24 @@ impl Checkpoints {
     /// The latest checkpoint at or before `steps`: its steps, the state root that it must have, and the image.
     pub fn latest(&self, steps: u64) -> Option<(u64, StateRoot, Mmap)> {
         self.journal.checkpoints.iter().rev().filter(|checkpoint| checkpoint.steps <= steps).find_map(|checkpoint| {
-            let image = grant::map(&self.image(checkpoint.steps)).ok()?;
+            let image = packed::map(&self.image(checkpoint.steps)).ok()?;
             Some((checkpoint.steps, checkpoint.root, image))
         })
     }
 
-    /// Forgets everything from `steps` on: a checkpoint was found to be damaged.
+    /// Forgets the checkpoint after `steps` steps: it was found to be damaged.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn forget_from(&mut self, steps: u64, steps_per_segment: u64) -> io::Result<()> {
-        self.journal.checkpoints.retain(|checkpoint| checkpoint.steps < steps);
-        let last = self.journal.checkpoints.last().map_or(0, |checkpoint| checkpoint.steps);
-        self.journal.segments.truncate((last / steps_per_segment) as usize);
+    pub fn forget(&mut self, steps: u64) -> io::Result<()> {
+        self.journal.checkpoints.retain(|checkpoint| checkpoint.steps != steps);
         self.write_journal()?;
         self.remove_strays()
+    }
+
+    /// Goes back to a state before which this many segments ended.
+    pub fn rewind(&mut self, segments: u64) {
+        self.journal.segments.truncate(segments as usize);
     }
 
     /// Saves the state of `run`, whose root is `root`.

@@ -86,9 +86,7 @@ impl Envelope {
         let key = self.client.as_slice().try_into().ok().and_then(|bytes| VerifyingKey::from_bytes(bytes).ok());
         let signature = Signature::from_slice(&self.signature).ok();
         self.version == VERSION
-            && key
-                .zip(signature)
-                .is_some_and(|(key, signature)| key.verify_strict(&self.message(), &signature).is_ok())
+            && key.zip(signature).is_some_and(|(key, signature)| key.verify_strict(&self.message(), &signature).is_ok())
     }
 }
 

@@ -13,14 +13,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, MetadataExt};
 use fedmkt_core::manifest::{Disclosure, Manifest};
-use fedmkt_core::pack::{self, Kind, Layout, PackError};
-use fedmkt_core::roots::{DataRoot, Salt};
+use fedmkt_core::pack::{self, Kind, Layout, Pack, PackError};
+use fedmkt_core::roots::{Hash, Salt};
 use fedmkt_core::tree::{self, PAGE_BYTES, RootBuilder};
-use memmap2::Mmap;
-use serde::{Deserialize, Serialize};
 
-use crate::atomic_file;
 use crate::identity::Identity;
+use crate::packed::{self, Packed};
 
 /// A file that changed so shortly before it was read may change again without its times telling.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -81,6 +79,9 @@ pub enum GrantError {
         /// The limit.
         most: u64,
     },
+    /// The capsule cannot be kept.
+    #[error("cannot write the capsule: {0}")]
+    Capsule(#[from] io::Error),
     /// A file changed while it was packed.
     #[error("{} changed while it was read: wait until nobody writes to it, and run again", .0.display())]
     Changed(PathBuf),
@@ -111,7 +112,7 @@ impl Grant {
             Some(name) => {
                 let metadata = folder.symlink_metadata(&name).map_err(at("look at", path))?;
                 let name = name.into_string().map_err(|_| GrantError::Name(path.to_owned()))?;
-                found.entry(&folder, name, &metadata, path)?;
+                found.entry(name, &metadata, path)?;
             }
         }
         found.entries.sort_by(|(a, ..), (b, ..)| a.cmp(b));
@@ -166,7 +167,7 @@ impl Grant {
         identity: &Identity,
         cache: &Path,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<Capsule, GrantError> {
+    ) -> Result<Packed, GrantError> {
         let (bytes, most) = (self.packed_bytes(), manifest.data.most_bytes);
         if bytes > most {
             return Err(GrantError::TooLarge { path: self.path.clone(), bytes, most });
@@ -174,37 +175,16 @@ impl Grant {
         let log2_size = manifest.machine.class.log2_data();
         let is_open = manifest.disclosure == Disclosure::Open;
         let mut key = blake3::Hasher::new_keyed(&identity.cache_key());
-        key.update(self.fingerprint.as_bytes()).update(&[u8::from(is_open)]);
-        key.update(&bytes.to_le_bytes());
+        key.update(self.fingerprint.as_bytes()).update(&[u8::from(is_open), log2_size as u8]);
         let name = key.finalize().to_hex();
-        let (pack, record) = (cache.join(format!("{name}.pack")), cache.join(format!("{name}.json")));
-        if let Some(capsule) = Capsule::cached(&pack, &record, log2_size) {
+        if let Some(capsule) = Packed::kept(cache, &name) {
             return Ok(capsule);
         }
-        // A record must never stand beside another pack than its own.
-        let file_error = |path: &Path| {
-            let path = path.to_owned();
-            move |error| GrantError::File { doing: "write", path, error }
-        };
-        atomic_file::remove(&record).map_err(file_error(&record))?;
-        let mut failure = None;
-        let written = atomic_file::replace(&pack, |file| {
-            self.write(file, (!is_open).then_some(identity), progress).map_err(|error| {
-                failure = Some(error);
-                io::Error::other("packing failed")
-            })
-        });
-        let sealed = match (written, failure) {
-            (Ok(sealed), _) => sealed,
-            (Err(_), Some(error)) => return Err(error),
-            (Err(error), None) => return Err(file_error(&pack)(error)),
-        };
-        let now = SystemTime::now();
-        if now.duration_since(self.newest).is_ok_and(|age| age > SETTLED) {
-            let json = serde_json::to_vec(&sealed).expect("a record has a JSON form");
-            atomic_file::replace(&record, |file| file.write_all(&json)).map_err(file_error(&record))?;
-        }
-        Capsule::open(&pack, sealed.root, bytes, log2_size).map_err(file_error(&pack))
+        let settled = SystemTime::now().duration_since(self.newest).is_ok_and(|age| age > SETTLED);
+        Packed::write(cache, &name, settled, |file| {
+            let root = self.write(file, (!is_open).then_some(identity), progress)?;
+            Ok(tree::padded_root(root, tree::log2_size_for(bytes), log2_size))
+        })
     }
 
     fn write(
@@ -212,8 +192,8 @@ impl Grant {
         file: &mut File,
         salted_by: Option<&Identity>,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<Record, GrantError> {
-        let capsule = |error| GrantError::File { doing: "write the capsule of", path: self.path.clone(), error };
+    ) -> Result<Hash, GrantError> {
+        let capsule = GrantError::Capsule;
         let mut out = Sink { file: io::BufWriter::new(file), root: RootBuilder::new(), at: 0 };
         out.push(self.layout.front()).map_err(capsule)?;
         let mut buffer = vec![0; 1 << 18];
@@ -246,10 +226,7 @@ impl Grant {
         file.seek(SeekFrom::Start(0)).and_then(|_| file.read_exact(&mut first)).map_err(capsule)?;
         pack::set_salt(&mut first, salt);
         file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&first)).map_err(capsule)?;
-        let root = unsalted.first_page.root_with(&tree::bytes_root(&first, PAGE_BYTES.trailing_zeros()));
-        file.seek(SeekFrom::Start(0)).map_err(capsule)?;
-        let content = blake3::Hasher::new().update_reader(&mut *file).map_err(capsule)?.finalize();
-        Ok(Record { root: DataRoot(root.0), blake3: content.to_hex().to_string() })
+        Ok(unsalted.first_page.root_with(&tree::bytes_root(&first, PAGE_BYTES.trailing_zeros())))
     }
 }
 
@@ -295,7 +272,7 @@ impl Survey {
             let name = entry.file_name().into_string().map_err(|_| GrantError::Name(path.clone()))?;
             let metadata = folder.symlink_metadata(&name).map_err(at("look at", &path))?;
             let full = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
-            self.entry(folder, full.clone(), &metadata, &path)?;
+            self.entry(full.clone(), &metadata, &path)?;
             if metadata.is_dir() {
                 let below = folder.open_dir(&name).map_err(at("open", &path))?;
                 self.folder(&below, &full, &path)?;
@@ -304,7 +281,7 @@ impl Survey {
         Ok(())
     }
 
-    fn entry(&mut self, _: &Dir, name: String, metadata: &Metadata, path: &Path) -> Result<(), GrantError> {
+    fn entry(&mut self, name: String, metadata: &Metadata, path: &Path) -> Result<(), GrantError> {
         let ty = metadata.file_type();
         let kind = if ty.is_dir() {
             Kind::Directory
@@ -330,66 +307,23 @@ impl Survey {
     }
 }
 
-/// What is known of a cached capsule.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Record {
-    /// Root over the smallest power of two that holds the pack.
-    root: DataRoot,
-    /// BLAKE3 of the pack.
-    blake3: String,
-}
-
-/// A packed grant, mapped.
-#[derive(Clone)]
-pub struct Capsule {
-    /// The pack.
-    pub bytes: Arc<Mmap>,
-    /// The file that holds it.
-    pub path: PathBuf,
-    /// Its root, as a drive of the job's size class.
-    pub root: DataRoot,
-}
-
-impl Capsule {
-    fn open(path: &Path, root: DataRoot, bytes: u64, log2_size: u32) -> io::Result<Self> {
-        let root = tree::padded_root(fedmkt_core::roots::Hash(root.0), tree::log2_size_for(bytes), log2_size);
-        Ok(Self { bytes: Arc::new(map(path)?), path: path.to_owned(), root: DataRoot(root.0) })
-    }
-
-    fn cached(pack: &Path, record: &Path, log2_size: u32) -> Option<Self> {
-        let record: Record = serde_json::from_slice(&std::fs::read(record).ok()?).ok()?;
-        let bytes = map(pack).ok()?;
-        (blake3::hash(&bytes).to_hex().as_str() == record.blake3).then_some(())?;
-        Self::open(pack, record.root, bytes.len() as u64, log2_size).ok()
-    }
-
-    /// A capsule that somebody disclosed. Its root is computed, and everything in it checked.
-    ///
-    /// # Errors
-    /// When the file cannot be read, is no pack, or is larger than a drive of 2^`log2_size` bytes.
-    pub fn from_file(path: &Path, log2_size: u32) -> Result<Self, GrantError> {
-        let bytes = map(path).map_err(|error| GrantError::File { doing: "map", path: path.to_owned(), error })?;
-        let bytes = Arc::new(bytes);
-        let pack_error = |error| GrantError::Pack { path: path.to_owned(), error };
-        let pack = pack::Pack::open(bytes.clone()).map_err(pack_error)?;
-        pack.check_padding().map_err(pack_error)?;
-        if bytes.len() as u64 > 1 << log2_size {
-            return Err(GrantError::TooLarge { path: path.to_owned(), bytes: bytes.len() as u64, most: 1 << log2_size });
-        }
-        let root = DataRoot(tree::bytes_root(&bytes, log2_size).0);
-        Ok(Self { bytes, path: path.to_owned(), root })
-    }
-}
-
-/// Maps a file of this client.
+/// A capsule that somebody disclosed. Its root, as a drive of 2^`log2_size` bytes, is computed, and everything in it is
+/// checked. The file must not change while it is used.
 ///
 /// # Errors
-/// When it cannot be opened or mapped.
-pub fn map(path: &Path) -> io::Result<Mmap> {
-    let file = File::open(path)?;
-    // SAFETY: the file lies in the client's private folder, is written whole and then never changed, only replaced.
-    unsafe { Mmap::map(&file) }
+/// When the file cannot be read, is no pack, or is larger than the drive.
+pub fn disclosed(path: &Path, log2_size: u32) -> Result<Packed, GrantError> {
+    let bytes = packed::map(path).map_err(|error| GrantError::File { doing: "map", path: path.to_owned(), error })?;
+    let bytes = Arc::new(bytes);
+    let (length, most) = (bytes.len() as u64, 1 << log2_size);
+    if length > most {
+        return Err(GrantError::TooLarge { path: path.to_owned(), bytes: length, most });
+    }
+    let pack_error = |error| GrantError::Pack { path: path.to_owned(), error };
+    let pack = Pack::open(bytes.clone()).map_err(pack_error)?;
+    pack.check_padding().map_err(pack_error)?;
+    let root = tree::bytes_root(&bytes, log2_size);
+    Ok(Packed { bytes, path: path.to_owned(), root })
 }
 
 #[cfg(test)]

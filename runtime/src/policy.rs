@@ -92,8 +92,6 @@ impl Rule {
         let below = grant.is_some_and(|grant| {
             self.grants.iter().filter_map(|allowed| real(allowed)).any(|allowed| grant.starts_with(allowed))
         });
-        below
-            && self.disclosure.contains(&kind)
-            && consent.manifest.most_result_bytes() <= self.most_result_bytes
+        below && self.disclosure.contains(&kind) && consent.manifest.most_result_bytes() <= self.most_result_bytes
     }
 }

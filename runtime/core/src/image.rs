@@ -137,6 +137,19 @@ impl Status {
         }
     }
 
+    /// The word by which receipts and programs know the status.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::DataRefused => "data-refused",
+            Self::Failed(_) => "failed",
+            Self::Trapped => "trapped",
+            Self::StepsExhausted => "steps-exhausted",
+            Self::ResultsRefused => "results-refused",
+        }
+    }
+
     fn exit_code(self) -> u64 {
         if let Self::Failed(code) = self { u64::from(code as u32) } else { 0 }
     }

@@ -1,2 +1,282 @@
-//! x
-fn main(){}
+//! `fedmkt-run`: trains a sponsor's model on the client's data.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use clap::Parser;
+use fedmkt_core::image::Status;
+use fedmkt_core::run::RunError;
+use fedmkt_runtime::checkpoint::Checkpoints;
+use fedmkt_runtime::consent::{Bytes, Consent};
+use fedmkt_runtime::engine::{ModuleCache, Native, STACK_BYTES};
+use fedmkt_runtime::finish::{Receipt, finish};
+use fedmkt_runtime::grant::{Grant, GrantError};
+use fedmkt_runtime::home::Home;
+use fedmkt_runtime::identity::Identity;
+use fedmkt_runtime::job::{Job, LoadError};
+use fedmkt_runtime::passphrase::passphrase;
+use fedmkt_runtime::policy::Policy;
+use fedmkt_runtime::training::{Finished, Prepared, TrainingError};
+use fedmkt_runtime::{metrics, requirement};
+use fedmkt_store::FolderStore;
+use serde_json::{Value, json};
+
+use crate::arguments::Arguments;
+use crate::progress::Progress;
+
+mod arguments;
+mod progress;
+
+/// Why the command ends without success; its number is the exit code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Exit {
+    Host = 1,
+    Job = 3,
+    Data = 4,
+    Consent = 5,
+    Trainer = 6,
+    Limit = 7,
+    Interrupted = 130,
+}
+
+type Outcome<T> = Result<T, (Exit, anyhow::Error)>;
+
+/// Says with which code an error ends the command.
+trait OrExit<T> {
+    fn or_exit(self, exit: Exit) -> Outcome<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
+    fn or_exit(self, exit: Exit) -> Outcome<T> {
+        self.map_err(|error| (exit, error.into()))
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((exit, error)) => {
+            eprintln!("fedmkt-run: {error:#}");
+            ExitCode::from(exit as u8)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Outcome<()> {
+    let home = fedmkt_store::home().and_then(Home::open).context("cannot use the home folder").or_exit(Exit::Host)?;
+    let store = FolderStore::new(arguments.store.clone().unwrap_or_else(|| home.path().join("store")));
+    let job = Job::load(&arguments.job, &store, &home).map_err(|error| (exit_of_load(&error), error.into()))?;
+    let (name, path) = &arguments.grant;
+    if *name != job.manifest.data.name {
+        let needed = &job.manifest.data.name;
+        let error = anyhow!("the job reads `{needed}`, not `{name}`: run it with --grant {needed}=PATH");
+        return Err((Exit::Data, error));
+    }
+    let grant = Grant::survey(path).map_err(|error| (exit_of_grant(&error), error.into()))?;
+    agree(arguments, &home, &job, &grant)?;
+
+    let identity = Identity::open(&home.identity(), passphrase).or_exit(Exit::Host)?;
+    let capsules = home.capsules().or_exit(Exit::Host)?;
+    let mut packing = packing_progress(grant.bytes());
+    let capsule = grant
+        .pack(&job.manifest, &identity, &capsules, &mut packing)
+        .map_err(|error| (exit_of_grant(&error), error.into()))?;
+    let prepared = Prepared::new(&job, &capsule, None).map_err(|error| (exit_of_training(&error), error.into()))?;
+    requirement::check(&job.manifest.data, prepared.inputs().data())
+        .with_context(|| format!("{} does not fit the job", path.display()))
+        .or_exit(Exit::Data)?;
+
+    let cache = ModuleCache { folder: home.modules().or_exit(Exit::Host)?, key: identity.cache_key() };
+    let started = Instant::now();
+    let finished = train(arguments, &home, &job, &prepared, cache)?;
+    let out = arguments.out.clone().unwrap_or_else(|| default_out(&prepared));
+    let receipt =
+        finish(&store, &identity, job.cid, &job.manifest, &finished, &out, started.elapsed()).or_exit(Exit::Host)?;
+    report(arguments, &finished, &receipt, &out).or_exit(Exit::Host)?;
+    match receipt.body.outcome {
+        Status::Done => Ok(()),
+        Status::DataRefused => Err((Exit::Data, anyhow!("the trainer says that the data does not fit"))),
+        status => Err((Exit::Trainer, anyhow!("the trainer ended without a result: {status}"))),
+    }
+}
+
+fn exit_of_load(error: &LoadError) -> Exit {
+    match error {
+        LoadError::Drive(_) => Exit::Host,
+        _ => Exit::Job,
+    }
+}
+
+fn exit_of_grant(error: &GrantError) -> Exit {
+    match error {
+        GrantError::Capsule(_) => Exit::Host,
+        _ => Exit::Data,
+    }
+}
+
+fn exit_of_training(error: &TrainingError) -> Exit {
+    match error {
+        TrainingError::Inputs(_) | TrainingError::Refused(_) => Exit::Job,
+        TrainingError::Run(RunError::Engine(_)) => Exit::Limit,
+        _ => Exit::Host,
+    }
+}
+
+fn default_out(prepared: &Prepared) -> PathBuf {
+    let run_id = prepared.identity.run_id.to_string();
+    format!("fedmkt-{}", &run_id[2..10]).into()
+}
+
+/// Shows what the job asks for and asks the client, unless the client has agreed before.
+fn agree(arguments: &Arguments, home: &Home, job: &Job, grant: &Grant) -> Outcome<()> {
+    let consent = Consent {
+        job: job.cid,
+        manifest: job.manifest.clone(),
+        grant: grant.path().to_owned(),
+        files: grant.files(),
+        bytes: grant.bytes(),
+    };
+    eprintln!("{consent}\n");
+    let policy_path = home.policy();
+    let mut policy = Policy::read(&policy_path)
+        .with_context(|| format!("cannot use {}", policy_path.display()))
+        .or_exit(Exit::Host)?;
+    if arguments.yes || policy.covers(&consent) {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        let error = anyhow!("nobody is there to agree: use --yes, or allow the job in {}", policy_path.display());
+        return Err((Exit::Consent, error));
+    }
+    eprint!("Do you agree? [y]es, [N]o, [a]lways for this job: ");
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).or_exit(Exit::Host)?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        "a" | "always" => policy.allow_job(&job.cid, &policy_path).or_exit(Exit::Host),
+        _ => Err((Exit::Consent, anyhow!("you did not agree; nothing was read and nothing leaves"))),
+    }
+}
+
+fn packing_progress(total: u64) -> impl FnMut(u64) {
+    let mut last = Instant::now();
+    move |bytes| {
+        if last.elapsed() >= Duration::from_secs(2) {
+            last = Instant::now();
+            eprintln!("packing: {} of {}", Bytes(bytes), Bytes(total));
+        }
+    }
+}
+
+fn train(arguments: &Arguments, home: &Home, job: &Job, prepared: &Prepared, cache: ModuleCache) -> Outcome<Finished> {
+    let folder = home.run(prepared.identity.run_id).or_exit(Exit::Host)?;
+    let mut checkpoints = Checkpoints::open(&folder)
+        .or_exit(Exit::Host)?
+        .ok_or_else(|| (Exit::Host, anyhow!("this run is going on in another process: wait for it, or end it")))?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = interrupted.clone();
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            // The second time: at once. What is on disk is whole.
+            std::process::exit(Exit::Interrupted as i32);
+        }
+        eprintln!("Stopping after this step (again: at once).");
+    };
+    ctrlc::set_handler(handler).or_exit(Exit::Host)?;
+    let steps = Arc::new(AtomicU64::new(0));
+    watch(steps.clone(), Duration::from_secs(job.manifest.limits.step_seconds));
+
+    let mut progress = Progress::new(job.manifest.limits.steps, interrupted, steps);
+    let interval = arguments.checkpoint_every;
+    let log = arguments.log;
+    // Guests recurse on the native stack, deeper than main threads have.
+    let trained = thread::scope(|scope| {
+        let work = || {
+            let engine = Native::new(Some(cache)).map_err(RunError::Engine)?;
+            let trained = prepared.train(&engine, &mut checkpoints, interval, log, &mut progress);
+            progress.finish();
+            trained
+        };
+        let thread = thread::Builder::new().stack_size(STACK_BYTES + (8 << 20)).spawn_scoped(scope, work);
+        thread.map(|thread| thread.join().expect("the thread does not panic"))
+    })
+    .or_exit(Exit::Host)?;
+    match trained {
+        Ok(Some(finished)) => Ok(finished),
+        Ok(None) => Err((Exit::Interrupted, anyhow!("interrupted; the same command goes on from here"))),
+        Err(error) => Err((exit_of_training(&error), error.into())),
+    }
+}
+
+/// Ends the process when a step takes longer than the job says. What is on disk is whole.
+fn watch(steps: Arc<AtomicU64>, limit: Duration) {
+    thread::spawn(move || {
+        let (mut seen, mut since) = (0, Instant::now());
+        loop {
+            thread::sleep(limit.min(Duration::from_millis(200)));
+            let now = steps.load(Ordering::Relaxed);
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            } else if since.elapsed() > limit {
+                eprintln!(
+                    "fedmkt-run: step {seen} takes longer than {} s, which is the job's own limit: there is no result",
+                    limit.as_secs()
+                );
+                std::process::exit(Exit::Limit as i32);
+            }
+        }
+    });
+}
+
+fn report(arguments: &Arguments, finished: &Finished, receipt: &Receipt, out: &Path) -> anyhow::Result<()> {
+    let body = &receipt.body;
+    let file = body.results.iter().position(|result| result.name == metrics::FILE);
+    let points = file.map(|index| metrics::parse(&finished.results[index])).unwrap_or_default();
+    let metrics = metrics::last(&points);
+    eprintln!("{} after {} steps in {} segments", body.outcome, body.trace.steps, body.trace.segments.len());
+    for result in &body.results {
+        eprintln!("  {}  {}  {}", out.join(&result.name).display(), Bytes(result.size), result.cid);
+    }
+    for (name, value) in &metrics {
+        eprintln!("  {name} {value}");
+    }
+    eprintln!("  receipt  {}", receipt.cid);
+    if arguments.json {
+        let results: Vec<Value> = body
+            .results
+            .iter()
+            .map(|result| {
+                json!({
+                    "name": result.name, "path": out.join(&result.name), "cid": result.cid.to_string(),
+                    "size": result.size, "root": result.root,
+                })
+            })
+            .collect();
+        let exit_code = if let Status::Failed(code) = body.outcome { Some(code) } else { None };
+        let object = json!({
+            "job": body.job.to_string(),
+            "run_id": body.run_id,
+            "receipt": receipt.cid.to_string(),
+            "receipt_body": receipt.envelope.body.to_string(),
+            "weights": body.results.first().map(|result| result.cid.to_string()),
+            "results": results,
+            "job_root": body.job_root,
+            "data_root": body.data_root,
+            "trace_root": body.trace.root,
+            "segments": body.trace.segments.len(),
+            "steps": body.trace.steps,
+            "status": body.outcome.name(),
+            "exit_code": exit_code,
+            "metrics": metrics,
+        });
+        writeln!(io::stdout(), "{object}")?;
+    }
+    Ok(())
+}

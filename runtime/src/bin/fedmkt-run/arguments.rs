@@ -1,0 +1,81 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use fedmkt_core::manifest::is_grant_name;
+use fedmkt_runtime::job::Reference;
+
+const EXAMPLES: &str = "\
+Examples:
+  Look at what a job asks for, agree, and run it on the files in `patients`:
+      fedmkt-run bafyrei... --grant data=patients
+
+  A job that came as a file, results into `result`, no questions, one JSON object at the end:
+      fedmkt-run job.car --grant data=patients --out result --yes --json
+
+Ctrl-C is safe: the same command goes on where it stopped.
+
+Exit codes:
+  0    done, the results are there
+  1    something on this computer failed; the same command goes on
+  2    the command line is wrong
+  3    the job is damaged, not all there, or not allowed by the profile
+  4    the data does not fit the job
+  5    you did not agree
+  6    the trainer failed; the receipt says how
+  7    a limit of this computer was reached (time of a step, memory); there is no result
+  130  interrupted; the same command goes on
+
+Environment:
+  FEDMKT_HOME             where identity, caches and checkpoints are kept (default: ~/.fedmkt)
+  FEDMKT_PASSPHRASE_FILE  a file with the passphrase of your identity (default: asked for)";
+
+/// Trains a sponsor's model on your data. The data stays here; only the results may leave.
+#[derive(Parser, Debug)]
+#[command(name = "fedmkt-run", version, after_long_help = EXAMPLES, after_help = "More and examples: --help")]
+pub struct Arguments {
+    /// The job: a CID, an `ipfs://` URI, or a CAR archive
+    pub job: Reference,
+
+    /// What the job may read: the name that the job gives it, and a folder or file
+    #[arg(long, value_name = "NAME=PATH", value_parser = grant)]
+    pub grant: (String, PathBuf),
+
+    /// Where results are written [default: `fedmkt-` and the run's first digits, here]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// The block store [default: `store` in the home]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+
+    /// Agree without being asked
+    #[arg(long, short)]
+    pub yes: bool,
+
+    /// Print one JSON object on standard output at the end
+    #[arg(long)]
+    pub json: bool,
+
+    /// Show what the trainer prints
+    #[arg(long)]
+    pub log: bool,
+
+    /// Seconds between checkpoints
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub checkpoint_every: Duration,
+}
+
+fn grant(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if is_grant_name(name) && !path.is_empty() => Ok((name.to_owned(), path.into())),
+        _ => Err("expected NAME=PATH, for example `data=patients`".into()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}

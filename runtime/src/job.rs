@@ -1,0 +1,118 @@
+//! Jobs, ready to run.
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use cid::Cid;
+use fedmkt_core::manifest::{Manifest, ManifestError};
+use fedmkt_core::roots::{Hash, JobRoot};
+use fedmkt_store::job::{JobDrive, JobError};
+use fedmkt_store::{BlockStore, StoreError, car};
+
+use crate::home::Home;
+use crate::packed::Packed;
+
+/// How a person names a job: a CID, an `ipfs://` URI, or a CAR archive.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reference {
+    /// A CID.
+    Cid(Cid),
+    /// An archive whose first root is the job.
+    Archive(PathBuf),
+}
+
+impl FromStr for Reference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = text.strip_prefix("ipfs://").map(|name| name.trim_end_matches('/'));
+        if let Ok(cid) = name.unwrap_or(text).parse() {
+            return Ok(Self::Cid(cid));
+        }
+        let path = PathBuf::from(text);
+        if name.is_none() && path.is_file() {
+            return Ok(Self::Archive(path));
+        }
+        Err(format!("{text:?} is no CID, no `ipfs://` URI and no file"))
+    }
+}
+
+/// A job whose drive is there.
+pub struct Job {
+    /// The job.
+    pub cid: Cid,
+    /// What the sponsor asks for.
+    pub manifest: Manifest,
+    /// The drive.
+    pub drive: Packed,
+}
+
+/// Why a job cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// A file cannot be read or written.
+    #[error("cannot {doing} {}: {error}", .path.display())]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        error: io::Error,
+    },
+    /// The archive has no root.
+    #[error("{} has no root: export it anew with `fedmkt store export`", .0.display())]
+    NoRoot(PathBuf),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It is no job, or one that cannot run.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The block is no manifest.
+    #[error("{0}: {1}")]
+    Manifest(Cid, ManifestError),
+    /// The drive cannot be kept.
+    #[error("cannot write the job's drive: {0}")]
+    Drive(#[from] io::Error),
+}
+
+impl Job {
+    /// Finds a job and writes its drive, unless it was written before.
+    ///
+    /// # Errors
+    /// When it is no job, cannot run, or is not all there.
+    pub fn load(reference: &Reference, store: &impl BlockStore, home: &Home) -> Result<Self, LoadError> {
+        let cid = match reference {
+            Reference::Cid(cid) => *cid,
+            Reference::Archive(path) => {
+                let file = File::open(path);
+                let file = file.map_err(|error| LoadError::File { doing: "open", path: path.clone(), error })?;
+                let roots = car::import(store, io::BufReader::new(file))?;
+                *roots.first().ok_or_else(|| LoadError::NoRoot(path.clone()))?
+            }
+        };
+        let folder = home.jobs()?;
+        let name = cid.to_string();
+        if let Some(drive) = Packed::kept(&folder, &name) {
+            let block = store.get(&cid)?;
+            let manifest = Manifest::decode(&block).map_err(|error| LoadError::Manifest(cid, error))?;
+            return Ok(Self { cid, manifest, drive });
+        }
+        let plan = JobDrive::open(store, &cid)?;
+        let drive = Packed::write(&folder, &name, true, |file| {
+            let root = plan.write(store, BufWriter::new(file))?;
+            Ok::<_, LoadError>(Hash(root.0))
+        })?;
+        Ok(Self { cid, manifest: plan.manifest().clone(), drive })
+    }
+
+    /// The root of the drive.
+    pub fn root(&self) -> JobRoot {
+        JobRoot(self.drive.root.0)
+    }
+}
