@@ -6,7 +6,7 @@ use cid::Cid;
 use fedmkt_core::unixfs::{DAG_PB, RAW};
 use ipld_core::ipld::Ipld;
 
-use crate::{BlockStore, DAG_CBOR, StoreError, files};
+use crate::{BlockStore, Counted, DAG_CBOR, StoreError, files};
 
 /// The most blocks that a walk visits.
 const MAX_BLOCKS: usize = 1 << 22;
@@ -20,8 +20,10 @@ pub fn links(cid: &Cid, block: &[u8]) -> Result<Vec<Cid>, StoreError> {
         RAW => Ok(Vec::new()),
         DAG_PB => Ok(files::Node::decode(cid, block)?.links.into_iter().map(|link| link.cid).collect()),
         DAG_CBOR => {
-            let value: Ipld = serde_ipld_dagcbor::from_slice(block)
-                .map_err(|error| StoreError::Malformed { cid: *cid, what: format!("is not DAG-CBOR: {error}") })?;
+            let value: Ipld = serde_ipld_dagcbor::from_slice(block).map_err(|error| StoreError::Malformed {
+                cid: *cid,
+                what: format!("is not DAG-CBOR: {error}").into(),
+            })?;
             let mut found = Vec::new();
             let mut open = vec![&value];
             while let Some(value) = open.pop() {
@@ -54,7 +56,7 @@ pub fn walk(
             continue;
         }
         if seen.len() > MAX_BLOCKS {
-            return Err(StoreError::TooMuch { cid: roots[0], what: "blocks", most: MAX_BLOCKS as u64 });
+            return Err(StoreError::TooMuch { cid: roots[0], what: Counted::Blocks, most: MAX_BLOCKS as u64 });
         }
         let block = store.get(&cid)?;
         visit(&cid, &block)?;

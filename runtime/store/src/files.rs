@@ -8,7 +8,7 @@ use cid::Cid;
 use fedmkt_core::manifest::is_file_name;
 use fedmkt_core::unixfs::{DAG_PB, FileBuilder, Link, RAW, block_cid, directory_block};
 
-use crate::{BlockStore, StoreError};
+use crate::{BlockStore, Counted, StoreError};
 
 /// The most levels of nodes in a file: Kubo's balanced trees have four for a petabyte.
 const MAX_FILE_DEPTH: usize = 16;
@@ -293,7 +293,7 @@ impl<'a, S: BlockStore> FileReader<'a, S> {
                 return Err(malformed("is not part of a file"));
             };
             if content.len() as u64 > self.left {
-                return Err(StoreError::TooMuch { cid: self.root, what: "bytes", most: self.left });
+                return Err(StoreError::TooMuch { cid: self.root, what: Counted::Bytes, most: self.left });
             }
             self.left -= content.len() as u64;
             if !content.is_empty() {
@@ -408,12 +408,16 @@ pub fn extract(store: &impl BlockStore, root: &Cid, target: &Path, most_bytes: u
     visit_tree(store, root, |entry| {
         entries += 1;
         if entries > MAX_EXTRACTED {
-            return Err(StoreError::TooMuch { cid: *root, what: "files and folders", most: MAX_EXTRACTED });
+            return Err(StoreError::TooMuch { cid: *root, what: Counted::Entries, most: MAX_EXTRACTED });
         }
         let path = if entry.path.is_empty() { target.to_owned() } else { target.join(entry.path) };
         let failed = |error| StoreError::File { doing: "write", path: path.clone(), error };
         let Some(bytes) = entry.file_bytes else { return fs::create_dir(&path).map_err(failed) };
-        left = left.checked_sub(bytes).ok_or(StoreError::TooMuch { cid: *root, what: "bytes", most: most_bytes })?;
+        left = left.checked_sub(bytes).ok_or(StoreError::TooMuch {
+            cid: *root,
+            what: Counted::Bytes,
+            most: most_bytes,
+        })?;
         let mut file = File::create_new(&path).map_err(failed)?;
         let mut reader = FileReader::new(store, &entry.cid, bytes);
         loop {

@@ -1,14 +1,15 @@
 //! Blocks in a folder, one file each.
 //!
-//! `blocks/XX/CID` holds a block, XX being the last two characters but one of the CID; `pins/CID` is an empty file for
-//! each pinned root. Any number of processes may use a store; `lock` is held shared while a block or pin is written, and
-//! exclusively by garbage collection.
+//! `blocks/XX/CID` holds a block, XX being the last two characters but one of the CID, which is of version 1 whatever
+//! was asked for; `pins/CID` is an empty file for each pinned root; `quota` holds the most bytes of all blocks together,
+//! decimal, if there is a limit. Any number of processes may use a store; `lock` is held shared while a block or pin is
+//! written, and exclusively by garbage collection.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use cid::Cid;
@@ -23,9 +24,8 @@ const GRACE: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub struct FolderStore {
     folder: PathBuf,
-    quota: Option<u64>,
-    /// Bytes in the store, once they have been counted.
-    used: Cell<Option<u64>>,
+    /// Bytes in the store, once they have been counted. Others may add more meanwhile.
+    used: Mutex<Option<u64>>,
 }
 
 /// What garbage collection removed.
@@ -55,12 +55,7 @@ fn file_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Sto
 impl FolderStore {
     /// The store in `folder`, which need not exist yet.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), quota: None, used: Cell::new(None) }
-    }
-
-    /// The same store with a limit on the bytes of its blocks.
-    pub fn with_quota(self, quota: Option<u64>) -> Self {
-        Self { quota, ..self }
+        Self { folder: folder.into(), used: Mutex::new(None) }
     }
 
     /// The folder.
@@ -69,13 +64,13 @@ impl FolderStore {
     }
 
     fn path(&self, cid: &Cid) -> PathBuf {
-        let name = cid.to_string();
+        let name = version_1(cid).to_string();
         let shard = &name[name.len() - 3..name.len() - 1];
         self.folder.join("blocks").join(shard).join(&name)
     }
 
     fn pin_path(&self, cid: &Cid) -> PathBuf {
-        self.folder.join("pins").join(cid.to_string())
+        self.folder.join("pins").join(version_1(cid).to_string())
     }
 
     fn lock(&self, operation: FlockOperation) -> Result<File, StoreError> {
@@ -89,16 +84,58 @@ impl FolderStore {
         open().map_err(file_error("lock", &path))
     }
 
-    /// Keeps everything below `cid` from being collected.
+    /// The most bytes that all blocks together may have, if there is a limit.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn quota(&self) -> Result<Option<u64>, StoreError> {
+        let path = self.folder.join("quota");
+        match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().map(Some).map_err(|_| StoreError::Path {
+                path,
+                what: "this is no number of bytes: set the quota again with `fedmkt store quota`",
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(file_error("read", &path)(error)),
+        }
+    }
+
+    /// Sets or removes the quota, for every program that uses this store. What is in the store stays. Programs that add
+    /// at the same time may together go beyond the quota by what they add.
     ///
     /// # Errors
     /// When the folder cannot be written.
+    pub fn set_quota(&self, quota: Option<u64>) -> Result<(), StoreError> {
+        let _lock = self.lock(FlockOperation::LockShared)?;
+        let path = self.folder.join("quota");
+        match quota {
+            Some(quota) => write_whole(&path, quota.to_string().as_bytes()).map_err(file_error("write", &path)),
+            None => match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file_error("remove", &path)(error)),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// Bytes of all blocks together.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn used_bytes(&self) -> Result<u64, StoreError> {
+        Ok(self.blocks()?.iter().map(|(_, bytes)| bytes).sum())
+    }
+
+    /// Keeps `cid` and everything below it from being collected. All of it must be in the store; it is on disk, not only
+    /// in caches, when this returns.
+    ///
+    /// # Errors
+    /// When a block is missing, damaged or malformed, or the folder cannot be written.
     pub fn pin(&self, cid: &Cid) -> Result<(), StoreError> {
         let _lock = self.lock(FlockOperation::LockShared)?;
+        dag::walk(self, &[*cid], |_, _| Ok(()))?;
         let path = self.pin_path(cid);
         let write = || {
             fs::create_dir_all(self.folder.join("pins"))?;
-            // What is pinned must be there after a power cut.
             rustix::fs::syncfs(File::open(&self.folder)?)?;
             File::create(&path)?.sync_all()
         };
@@ -168,7 +205,7 @@ impl FolderStore {
         let pins: Vec<_> = self.pins()?.into_iter().collect();
         let mut kept = BTreeSet::new();
         dag::walk(self, &pins, |cid, _| {
-            kept.insert(*cid);
+            kept.insert(version_1(cid));
             Ok(())
         })?;
         let mut collected = Collected::default();
@@ -185,7 +222,7 @@ impl FolderStore {
                 collected.bytes += metadata.len();
             }
         }
-        self.used.set(None);
+        *self.used() = None;
         Ok(collected)
     }
 
@@ -207,28 +244,55 @@ impl FolderStore {
                 found.damaged.push(path);
             }
         }
-        for pin in self.pins()? {
-            match dag::walk(self, &[pin], |_, _| Ok(())) {
-                Err(StoreError::Missing(cid)) => found.missing.push(cid),
-                Ok(()) | Err(StoreError::Damaged { .. }) => {}
-                Err(error) => return Err(error),
+        let mut open: Vec<Cid> = self.pins()?.into_iter().collect();
+        let mut seen = BTreeSet::new();
+        while let Some(cid) = open.pop() {
+            if seen.insert(cid) {
+                match self.get(&cid) {
+                    Ok(block) => open.extend(dag::links(&cid, &block)?),
+                    Err(StoreError::Missing(_)) => found.missing.push(cid),
+                    // It was found above.
+                    Err(StoreError::Damaged { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
+        found.missing.sort();
         Ok(found)
     }
 
+    fn used(&self) -> std::sync::MutexGuard<'_, Option<u64>> {
+        // Nothing can be half done with one number.
+        self.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     fn check_quota(&self, more: u64) -> Result<(), StoreError> {
-        let Some(quota) = self.quota else { return Ok(()) };
-        let used = match self.used.get() {
+        let Some(quota) = self.quota()? else { return Ok(()) };
+        let mut used = self.used();
+        let total = match *used {
             Some(used) => used,
-            None => self.blocks()?.iter().map(|(_, bytes)| bytes).sum(),
-        };
-        if used + more > quota {
+            None => self.used_bytes()?,
+        } + more;
+        if total > quota {
             return Err(StoreError::Quota { quota });
         }
-        self.used.set(Some(used + more));
+        *used = Some(total);
         Ok(())
     }
+}
+
+/// The CID under which a block is kept.
+fn version_1(cid: &Cid) -> Cid {
+    Cid::new_v1(cid.codec(), *cid.hash())
+}
+
+/// Writes a file that is there as a whole or not at all.
+fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().expect("files of a store lie in a folder");
+    fs::create_dir_all(folder)?;
+    let mut temporary = tempfile::Builder::new().prefix(".part-").tempfile_in(folder)?;
+    temporary.write_all(content)?;
+    temporary.persist(path).map(|_| ()).map_err(|error| error.error)
 }
 
 /// The paths in a folder, sorted; none if there is no folder. Temporary files are left out.
@@ -263,11 +327,14 @@ impl BlockStore for FolderStore {
         };
         let mut block = Vec::new();
         file.take(MAX_BLOCK_BYTES as u64 + 1).read_to_end(&mut block).map_err(file_error("read", &path))?;
-        verify(cid, &block, Some(path.clone())).map_err(|_| StoreError::Damaged { cid: *cid, path: Some(path) })?;
+        verify(cid, &block).map_err(|_| StoreError::Damaged { cid: *cid, path: Some(path.into()) })?;
         Ok(block)
     }
 
     fn has(&self, cid: &Cid) -> Result<bool, StoreError> {
+        if cid.hash().code() == IDENTITY {
+            return Ok(true);
+        }
         let path = self.path(cid);
         path.try_exists().map_err(file_error("look for", &path))
     }
@@ -282,21 +349,20 @@ impl BlockStore for FolderStore {
         }
         let path = self.path(cid);
         let _lock = self.lock(FlockOperation::LockShared)?;
-        // A whole file of the right length is left alone, but made young, so that it is not collected meanwhile.
-        if let Ok(file) = File::options().append(true).open(&path)
-            && file.metadata().is_ok_and(|metadata| metadata.len() == block.len() as u64)
+        // A block that is there is made young, so that it is not collected before somebody pins it.
+        if let Ok(file) = File::options().read(true).append(true).open(&path)
+            && holds(&file, block)
             && file.set_modified(SystemTime::now()).is_ok()
         {
             return Ok(());
         }
         self.check_quota(block.len() as u64)?;
-        let folder = path.parent().expect("a block lies in a folder");
-        let write = || {
-            fs::create_dir_all(folder)?;
-            let mut temporary = tempfile::Builder::new().prefix(".part-").tempfile_in(folder)?;
-            temporary.write_all(block)?;
-            temporary.persist(&path).map_err(|error| error.error)
-        };
-        write().map(|_| ()).map_err(file_error("write", &path))
+        write_whole(&path, block).map_err(file_error("write", &path))
     }
+}
+
+/// Whether a file has exactly this content: one that a power cut has emptied must be written again.
+fn holds(file: &File, block: &[u8]) -> bool {
+    let mut content = Vec::with_capacity(block.len() + 1);
+    file.take(block.len() as u64 + 1).read_to_end(&mut content).is_ok() && content == block
 }

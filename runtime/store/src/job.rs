@@ -35,7 +35,7 @@ pub enum JobError {
         cid: Cid,
         /// What is wrong with it.
         #[source]
-        error: ManifestError,
+        error: Box<ManifestError>,
     },
     /// The trainer is a folder.
     #[error("the trainer {0} is a folder, not a WebAssembly module")]
@@ -83,7 +83,8 @@ impl JobDrive {
         if job.codec() != DAG_CBOR {
             return Err(JobError::NotAJob(*job));
         }
-        let manifest = Manifest::decode(&store.get(job)?).map_err(|error| JobError::Manifest { cid: *job, error })?;
+        let manifest = Manifest::decode(&store.get(job)?)
+            .map_err(|error| JobError::Manifest { cid: *job, error: error.into() })?;
         Self::of_manifest(store, manifest)
     }
 

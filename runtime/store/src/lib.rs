@@ -10,8 +10,9 @@
 //! - A DAG as one file: [`car::export`], [`car::import`].
 //! - What is kept: [`FolderStore::pin`], [`FolderStore::gc`].
 
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cid::Cid;
 use fedmkt_core::dagcbor;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
+mod address;
 pub mod car;
 pub mod dag;
 pub mod files;
@@ -26,6 +28,7 @@ mod folder;
 pub mod job;
 mod location;
 
+pub use address::{NotACid, parse_cid};
 pub use folder::{Collected, FolderStore, Verified};
 pub use location::{default_store, home};
 
@@ -62,7 +65,7 @@ pub enum StoreError {
         /// The block.
         cid: Cid,
         /// The file that holds it.
-        path: Option<PathBuf>,
+        path: Option<Box<Path>>,
     },
     /// A block is too large.
     #[error("a block of {0} bytes: the limit is {MAX_BLOCK_BYTES}")]
@@ -82,7 +85,7 @@ pub enum StoreError {
         /// The block.
         cid: Cid,
         /// What is wrong with it.
-        what: String,
+        what: Box<str>,
     },
     /// There is more below a CID than allowed.
     #[error("{cid} has more than {most} {what}")]
@@ -90,7 +93,7 @@ pub enum StoreError {
         /// The root.
         cid: Cid,
         /// Of what.
-        what: &'static str,
+        what: Counted,
         /// The limit.
         most: u64,
     },
@@ -110,7 +113,29 @@ pub enum StoreError {
     Stream(&'static str, #[source] io::Error),
 }
 
-fn at(path: &Option<PathBuf>) -> String {
+/// What is counted when something hostile is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Counted {
+    /// Bytes of files.
+    Bytes,
+    /// Blocks.
+    Blocks,
+    /// Files and folders.
+    Entries,
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bytes => "bytes",
+            Self::Blocks => "blocks",
+            Self::Entries => "files and folders",
+        })
+    }
+}
+
+fn at(path: &Option<Box<Path>>) -> String {
     path.as_ref().map_or_else(String::new, |path| format!(" ({})", path.display()))
 }
 
@@ -139,7 +164,7 @@ pub trait BlockStore {
     /// # Errors
     /// When the block is not what the CID says, and as [`Self::put_verified`].
     fn put(&self, cid: &Cid, block: &[u8]) -> Result<(), StoreError> {
-        verify(cid, block, None)?;
+        verify(cid, block)?;
         self.put_verified(cid, block)
     }
 }
@@ -148,7 +173,7 @@ pub trait BlockStore {
 ///
 /// # Errors
 /// When they do not match, the block is too large, or the CID is not supported.
-pub fn verify(cid: &Cid, block: &[u8], path: Option<PathBuf>) -> Result<(), StoreError> {
+pub fn verify(cid: &Cid, block: &[u8]) -> Result<(), StoreError> {
     if block.len() > MAX_BLOCK_BYTES {
         return Err(StoreError::BlockTooLarge(block.len() as u64));
     }
@@ -157,7 +182,7 @@ pub fn verify(cid: &Cid, block: &[u8], path: Option<PathBuf>) -> Result<(), Stor
         IDENTITY => cid.hash().digest() == block,
         _ => cid.hash().digest() == Sha256::digest(block).as_slice(),
     };
-    if right { Ok(()) } else { Err(StoreError::Damaged { cid: *cid, path }) }
+    if right { Ok(()) } else { Err(StoreError::Damaged { cid: *cid, path: None }) }
 }
 
 /// Checks that blocks with this CID can be verified and read.
@@ -191,7 +216,7 @@ pub fn put_value<T: Serialize>(store: &impl BlockStore, value: &T) -> Result<Cid
 /// # Errors
 /// When the block is missing, damaged, or not a canonical block of this type.
 pub fn get_value<T: Serialize + DeserializeOwned>(store: &impl BlockStore, cid: &Cid) -> Result<T, StoreError> {
-    let malformed = |what| StoreError::Malformed { cid: *cid, what };
+    let malformed = |what: String| StoreError::Malformed { cid: *cid, what: what.into() };
     if cid.codec() != DAG_CBOR {
         return Err(malformed("is not a DAG-CBOR block".into()));
     }

@@ -1,0 +1,285 @@
+//! The arguments, their help, and the exit codes.
+
+use std::path::PathBuf;
+
+use cid::Cid;
+use clap::{Args, Parser, Subcommand};
+
+use crate::bytes::Bytes;
+
+/// Exit code: what was asked about is not as it should be.
+pub const REFUSED: u8 = 1;
+/// Exit code: the command could not be carried out.
+pub const FAILED: u8 = 3;
+
+const AFTER_HELP: &str = "\
+Examples:
+  fedmkt check target/wasm32-wasip1/trainer/logistic-regression.wasm
+  fedmkt publish job.toml
+  fedmkt inspect bafyrei...
+  fedmkt store export bafyrei... --output job.car
+
+Exit codes:
+  0  done
+  1  what was looked at is not as it should be: a module or job is refused, a store is damaged
+  2  the arguments are wrong
+  3  it could not be done: a file cannot be read or written, a block is not in the store
+
+Environment:
+  FEDMKT_HOME  folder of fedmkt's files; ~/.fedmkt if it is not set. The store is in its subfolder store.";
+
+/// Make, look into and keep training jobs.
+#[derive(Parser)]
+#[command(name = "fedmkt", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+pub struct Arguments {
+    /// The folder of the block store [default: $FEDMKT_HOME/store, else ~/.fedmkt/store]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    Publish(Publish),
+    Inspect(Inspect),
+    Check(Check),
+    /// Work with the block store: jobs, models, results and receipts, each under its CID
+    #[command(subcommand, arg_required_else_help = true)]
+    Store(Store),
+}
+
+/// Make a job from a job file, keep it in the store and print its CID
+///
+/// The module is checked as `fedmkt check` does, and everything that is wrong is reported at once. Nothing is printed
+/// on standard output but the CID.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  fedmkt publish job.toml
+  fedmkt publish job.toml --json | jq -r .job_root
+
+A job file:
+  name = \"my-trainer\"
+  description = \"What is trained, and what for.\"
+  trainer = \"my-trainer.wasm\"            # paths are relative to this file
+  model = \"initial.safetensors\"          # a file or a folder
+  arguments = []                         # optional
+  steps-per-segment = 10                 # at most 256 segments
+  [data]
+  name = \"data\"                          # as in --grant data=DIR
+  format = \"csv\"
+  columns = [\"age\", \"outcome\"]           # optional
+  least-rows = 100
+  most-bytes = 16777216
+  [limits]
+  memory = 67108864                      # bytes
+  steps = 1000
+  output = 1048576                       # bytes
+  scratch = 0                            # bytes
+  open-files = 16
+  step-seconds = 60
+  [[results]]
+  name = \"weights.safetensors\"
+  most-bytes = 65536
+  [machine]
+  class = \"S\"                            # S, M or L
+  [disclosure]
+  kind = \"open\"                          # open, audited (with auditors, per-million) or private")]
+pub struct Publish {
+    /// The job file
+    #[arg(value_name = "JOB.toml")]
+    pub file: PathBuf,
+    /// Print an object with job, trainer, model, job_root and notes
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Show a job, a receipt or any other block
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  fedmkt inspect bafyrei...
+  fedmkt inspect ipfs://bafyrei... --json | jq .node.limits
+
+With --json, links stand as CIDs and bytes as 0x and hexadecimal digits.")]
+pub struct Inspect {
+    /// A CID, or ipfs://CID
+    #[arg(value_parser = cid)]
+    pub cid: Cid,
+    /// Print one object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Check whether a module may run as a trainer, and say all that speaks against it
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  fedmkt check trainer.wasm
+  fedmkt check trainer.wasm --memory 64MiB --json
+
+Ends with exit code 1 when the module is refused.")]
+pub struct Check {
+    /// The module
+    #[arg(value_name = "MODULE.wasm")]
+    pub module: PathBuf,
+    /// Linear memory that the job will allow
+    #[arg(long, value_name = "SIZE", default_value = "512MiB")]
+    pub memory: Bytes,
+    /// Print one object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Store {
+    /// Add files and folders, pin them and print their CIDs
+    #[command(after_help = "\
+Examples:
+  fedmkt store add model.safetensors
+  tar c model | fedmkt store add -
+
+The CIDs are those of `ipfs add` with the profile unixfs-v1-2025.")]
+    Add {
+        /// Files and folders; - is standard input
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Leave what was added to the next garbage collection that is an hour away
+        #[arg(long)]
+        no_pin: bool,
+        /// Print an array of objects with cid and path
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a file or folder from the store
+    #[command(after_help = "\
+Examples:
+  fedmkt store get bafybei... --output model
+  fedmkt store get bafkrei... --output - | sha256sum")]
+    Get {
+        /// A CID, or ipfs://CID
+        #[arg(value_parser = cid)]
+        cid: Cid,
+        /// Where to write; must not exist. - is standard output [default: the CID]
+        #[arg(long, short, value_name = "PATH")]
+        output: Option<PathBuf>,
+        /// Stop when there is more than this
+        #[arg(long, value_name = "SIZE", default_value = "16GiB")]
+        most_bytes: Bytes,
+    },
+    /// List what is pinned, or what is below a CID
+    #[command(after_help = "\
+Examples:
+  fedmkt store ls
+  fedmkt store ls bafybei...
+  fedmkt store ls --blocks --json")]
+    Ls {
+        /// List the files and folders below it, or its links
+        #[arg(value_parser = cid)]
+        cid: Option<Cid>,
+        /// List all blocks
+        #[arg(long, conflicts_with = "cid")]
+        blocks: bool,
+        /// Print an array of objects
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write everything below CIDs into a CAR archive
+    #[command(after_help = "\
+Examples:
+  fedmkt store export bafyrei... --output job.car
+  fedmkt store export bafyrei... | ssh host fedmkt store import -")]
+    Export {
+        /// CIDs, or ipfs://CID
+        #[arg(required = true, value_parser = cid)]
+        cids: Vec<Cid>,
+        /// The archive; - is standard output
+        #[arg(long, short, value_name = "FILE", default_value = "-")]
+        output: PathBuf,
+    },
+    /// Add the blocks of a CAR archive, pin its roots and print them
+    #[command(after_help = "\
+Examples:
+  fedmkt store import job.car
+  ipfs dag export bafyrei... | fedmkt store import -")]
+    Import {
+        /// The archive; - is standard input
+        #[arg(default_value = "-")]
+        archive: PathBuf,
+        /// Do not pin, and do not check that everything below the roots is there
+        #[arg(long)]
+        no_pin: bool,
+        /// Print an array of CIDs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check every block against its CID, and that everything pinned is there
+    #[command(after_help = "Ends with exit code 1 when something is damaged or missing.")]
+    Verify {
+        /// Remove damaged blocks, so that they can be added or imported again
+        #[arg(long)]
+        repair: bool,
+        /// Print one object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keep everything below CIDs
+    Pin {
+        /// CIDs, or ipfs://CID
+        #[arg(required = true, value_parser = cid)]
+        cids: Vec<Cid>,
+    },
+    /// No longer keep what is below CIDs, unless something else does
+    Unpin {
+        /// CIDs, or ipfs://CID
+        #[arg(required = true, value_parser = cid)]
+        cids: Vec<Cid>,
+    },
+    /// Remove blocks that nothing pinned needs
+    #[command(after_help = "Blocks that were added within the last hour stay: somebody may be about to pin them.")]
+    Gc {
+        /// Remove young blocks as well; nobody else may be using the store
+        #[arg(long)]
+        now: bool,
+        /// Print one object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show or set how large the store may become
+    #[command(after_help = "\
+Examples:
+  fedmkt store quota
+  fedmkt store quota 20GiB
+  fedmkt store quota none")]
+    Quota {
+        /// A size, or none
+        #[arg(value_parser = quota)]
+        quota: Option<Quota>,
+        /// Print one object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// A limit on the store, or its absence.
+#[derive(Clone, Copy)]
+pub struct Quota(pub Option<u64>);
+
+fn quota(text: &str) -> Result<Quota, String> {
+    Ok(Quota(if text == "none" { None } else { Some(text.parse::<Bytes>()?.0) }))
+}
+
+fn cid(text: &str) -> Result<Cid, fedmkt_store::NotACid> {
+    fedmkt_store::parse_cid(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,279 @@
+//! `fedmkt inspect`: what is behind a CID.
+
+use std::io::Write;
+
+use fedmkt_core::image::Status;
+use fedmkt_core::manifest::{Disclosure, Manifest, ManifestError};
+use fedmkt_core::receipt::Body;
+use fedmkt_core::unixfs::{DAG_PB, RAW};
+use fedmkt_core::{dagcbor, trace};
+use fedmkt_store::files::{Node, NodeKind};
+use fedmkt_store::job::JobDrive;
+use fedmkt_store::{BlockStore, FolderStore, StoreError};
+use ipld_core::ipld::Ipld;
+use serde_json::{Value, json};
+
+use crate::Refused;
+use crate::bytes::Bytes;
+use crate::cli::Inspect;
+use crate::node_json;
+use crate::terminal::{shown, shown_line};
+
+/// Bytes of a raw block that are shown as text.
+const PREVIEW_BYTES: usize = 400;
+
+pub fn run(arguments: &Inspect, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
+    let cid = arguments.cid;
+    let block = store.get(&cid)?;
+    match cid.codec() {
+        RAW | DAG_PB => unixfs(arguments, &block, out),
+        _ => value(arguments, store, &block, out),
+    }
+}
+
+fn unixfs(arguments: &Inspect, block: &[u8], out: &mut dyn Write) -> anyhow::Result<()> {
+    let cid = arguments.cid;
+    let node = match cid.codec() {
+        RAW => Node { kind: NodeKind::File { inline: block.to_vec(), parts: Vec::new() }, links: Vec::new() },
+        _ => Node::decode(&cid, block)?,
+    };
+    let kind = if node.kind == NodeKind::Directory { "folder" } else { "file" };
+    if arguments.json {
+        let links: Vec<_> =
+            node.links.iter().map(|link| json!({ "name": link.name, "cid": link.cid.to_string() })).collect();
+        let bytes = (kind == "file").then(|| node.file_bytes());
+        let object = json!({ "cid": cid.to_string(), "kind": kind, "bytes": bytes, "links": links });
+        return Ok(writeln!(out, "{object:#}")?);
+    }
+    match kind {
+        "folder" => {
+            writeln!(out, "folder {cid}, {} entries", node.links.len())?;
+            for link in &node.links {
+                writeln!(out, "  {}  {}", link.cid, shown_line(&link.name))?;
+            }
+        }
+        _ => {
+            writeln!(out, "file {cid}, {} in {} parts", Bytes(node.file_bytes()), node.links.len().max(1))?;
+            let preview = &block[..block.len().min(PREVIEW_BYTES)];
+            if cid.codec() == RAW
+                && let Ok(text) = std::str::from_utf8(preview)
+                && !text.contains('\0')
+            {
+                text.lines().try_for_each(|line| writeln!(out, "  {}", shown_line(line)))?;
+            }
+        }
+    }
+    writeln!(out, "\n`fedmkt store get {cid}` writes it to disk.")?;
+    Ok(())
+}
+
+/// A DAG-CBOR block: a job, a receipt's body, or anything else.
+fn value(arguments: &Inspect, store: &FolderStore, block: &[u8], out: &mut dyn Write) -> anyhow::Result<()> {
+    let cid = arguments.cid;
+    let node: Ipld = serde_ipld_dagcbor::from_slice(block)
+        .map_err(|error| StoreError::Malformed { cid, what: format!("is not DAG-CBOR: {error}").into() })?;
+    let node = node_json::to_json(&node);
+    match Manifest::decode(block) {
+        Ok(manifest) => return job(arguments, store, &manifest, node, out),
+        Err(ManifestError::Rules(problems)) => {
+            print_node(arguments, "job", node, out)?;
+            eprintln!("error: this job may not run:");
+            problems.iter().for_each(|problem| eprintln!("  {}", shown(&problem.to_string())));
+            return Err(Refused.into());
+        }
+        Err(_) => {}
+    }
+    if let Ok(body) = dagcbor::decode::<Body>(block) {
+        return receipt(arguments, &body, node, out);
+    }
+    print_node(arguments, "node", node, out)
+}
+
+fn print_node(arguments: &Inspect, kind: &str, node: Value, out: &mut dyn Write) -> anyhow::Result<()> {
+    if arguments.json {
+        let object = json!({ "cid": arguments.cid.to_string(), "kind": kind, "node": node });
+        writeln!(out, "{object:#}")?;
+    } else {
+        writeln!(out, "{kind} {}\n{}", arguments.cid, shown(&format!("{node:#}")))?;
+    }
+    Ok(())
+}
+
+fn job(
+    arguments: &Inspect,
+    store: &FolderStore,
+    manifest: &Manifest,
+    node: Value,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    // A job without its blocks can still be read.
+    let drive = JobDrive::open(store, &arguments.cid).and_then(|drive| Ok((drive.root(store)?, drive)));
+    if arguments.json {
+        let root = drive.as_ref().ok().map(|(root, _)| root);
+        let bytes = drive.as_ref().ok().map(|(_, drive)| drive.total_bytes());
+        let problem = drive.as_ref().err().map(ToString::to_string);
+        let object = json!({
+            "cid": arguments.cid.to_string(),
+            "kind": "job",
+            "job_root": root,
+            "drive_bytes": bytes,
+            "problem": problem,
+            "node": node,
+        });
+        return Ok(writeln!(out, "{object:#}")?);
+    }
+    writeln!(out, "job {}", arguments.cid)?;
+    print_manifest(manifest, out)?;
+    match drive {
+        Ok((root, drive)) => {
+            writeln!(
+                out,
+                "\nJob drive: {} of {}",
+                Bytes(drive.total_bytes()),
+                Bytes(1 << manifest.machine.class.log2_job())
+            )?;
+            for (path, bytes) in drive.files() {
+                writeln!(out, "  {:>10}  {}", Bytes(bytes).to_string(), shown_line(path))?;
+            }
+            writeln!(out, "  job root  {root}")?;
+        }
+        Err(error) => writeln!(out, "\nThis store cannot run the job: {}", shown(&error.to_string()))?,
+    }
+    Ok(())
+}
+
+fn print_manifest(manifest: &Manifest, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Manifest { data, limits, .. } = manifest;
+    writeln!(out, "\n{}", shown_line(&manifest.name))?;
+    for line in manifest.description.lines() {
+        writeln!(out, "  {}", shown_line(line))?;
+    }
+    writeln!(out, "\nRuns    trainer {}", manifest.trainer)?;
+    writeln!(out, "        model   {}", manifest.model)?;
+    if !manifest.arguments.is_empty() {
+        writeln!(out, "        arguments {}", shown_line(&format!("{:?}", manifest.arguments)))?;
+    }
+    writeln!(out, "        profile {}, machine of class {:?}", shown_line(&manifest.profile), manifest.machine.class)?;
+    if let Some(release) = &manifest.machine.release {
+        writeln!(out, "        replayer {}", shown_line(release))?;
+    }
+    writeln!(
+        out,
+        "Reads   --grant {}=...: {}, at least {} rows, at most {}",
+        data.name,
+        shown_line(&data.format),
+        data.least_rows,
+        Bytes(data.most_bytes)
+    )?;
+    if let Some(columns) = &data.columns {
+        writeln!(out, "        columns {}", shown_line(&columns.join(", ")))?;
+    }
+    if let Some(shape) = &data.shape {
+        writeln!(out, "        examples of shape {shape:?}")?;
+    }
+    writeln!(out, "Leaves  at most {} in all:", Bytes(manifest.most_result_bytes()))?;
+    for result in &manifest.results {
+        writeln!(out, "        {}, at most {}", shown_line(&result.name), Bytes(result.most_bytes))?;
+    }
+    let readers = match &manifest.sponsor {
+        Some(sponsor) => format!("encrypted to the sponsor, {}", shown_line(sponsor)),
+        None => "anyone may read them".into(),
+    };
+    writeln!(out, "        {readers}")?;
+    writeln!(
+        out,
+        "Uses    {} memory, {} output, {} scratch, {} open files",
+        Bytes(limits.memory),
+        Bytes(limits.output),
+        Bytes(limits.scratch),
+        limits.open_files
+    )?;
+    let segments = limits.steps.div_ceil(manifest.steps_per_segment);
+    writeln!(
+        out,
+        "        at most {} steps in {segments} segments, {} s for a step",
+        limits.steps, limits.step_seconds
+    )?;
+    match &manifest.disclosure {
+        Disclosure::Open => writeln!(out, "Shown   open: anyone may be given the data to check the run")?,
+        Disclosure::Private => writeln!(out, "Shown   private: the data is never shown")?,
+        Disclosure::Audited(audit) => {
+            writeln!(
+                out,
+                "Shown   audited: {} of a million runs are drawn, and the data is shown to",
+                audit.per_million
+            )?;
+            for auditor in &audit.auditors {
+                writeln!(out, "        {}", shown_line(auditor))?;
+            }
+        }
+    }
+    if let Some(reward) = &manifest.reward {
+        writeln!(
+            out,
+            "Pays    {} of the smallest unit of token {} on chain {}, by market {}",
+            shown_line(&reward.amount),
+            shown_line(&reward.token),
+            reward.chain_id,
+            shown_line(&reward.market)
+        )?;
+    }
+    Ok(())
+}
+
+/// How a run ended, in words.
+pub fn outcome_text(status: Status) -> String {
+    match status {
+        Status::Running => "still running".into(),
+        Status::Done => "done".into(),
+        Status::DataRefused => "the trainer refused the data".into(),
+        Status::Failed(code) => format!("the trainer failed with code {code}"),
+        Status::Trapped => "the trainer trapped".into(),
+        Status::StepsExhausted => "the trainer wanted more steps than the job allows".into(),
+        Status::ResultsRefused => "a result is missing or too large".into(),
+    }
+}
+
+fn receipt(arguments: &Inspect, body: &Body, node: Value, out: &mut dyn Write) -> anyhow::Result<()> {
+    let consistent = body.is_consistent();
+    if arguments.json {
+        let object = json!({
+            "cid": arguments.cid.to_string(),
+            "kind": "receipt",
+            "consistent": consistent,
+            "node": node,
+        });
+        writeln!(out, "{object:#}")?;
+    } else {
+        writeln!(out, "receipt {}\n", arguments.cid)?;
+        writeln!(out, "Job         {}", body.job)?;
+        writeln!(out, "Outcome     {}", outcome_text(body.outcome))?;
+        writeln!(
+            out,
+            "Steps       {} in {} segments of at most {}",
+            body.trace.steps,
+            body.trace.segments.len(),
+            body.trace.steps_per_segment
+        )?;
+        writeln!(out, "Profile     {}", shown_line(&body.profile))?;
+        writeln!(out, "Run id      {}", body.run_id)?;
+        writeln!(out, "Job root    {}", body.job_root)?;
+        writeln!(out, "Data root   {}", body.data_root)?;
+        writeln!(out, "Blind hash  {}", body.blind_hash)?;
+        writeln!(out, "Trace root  {}", body.trace.root)?;
+        for result in &body.results {
+            writeln!(out, "\nResult      {}, {}", shown_line(&result.name), Bytes(result.size))?;
+            writeln!(out, "  CID       {}", result.cid)?;
+            writeln!(out, "  root      {}", result.root)?;
+        }
+    }
+    if !consistent {
+        eprintln!(
+            "error: the parts of this receipt contradict each other: no run has steps, at most {} segments, trace root \
+             and results like these",
+            trace::MAX_SEGMENTS
+        );
+        return Err(Refused.into());
+    }
+    Ok(())
+}
