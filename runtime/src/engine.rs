@@ -73,7 +73,9 @@ impl Native {
             .wasm_memory64(false)
             .wasm_tail_call(false)
             .wasm_extended_const(true)
-            .max_wasm_stack(STACK_BYTES);
+            .max_wasm_stack(STACK_BYTES)
+            // Not used, but checked against the line above.
+            .async_stack_size(STACK_BYTES);
         Ok(Self { engine: wasmtime::Engine::new(&config)?, cache: cache.map(Arc::new) })
     }
 

@@ -63,10 +63,21 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err((exit, error)) => {
-            eprintln!("fedmkt-run: {error:#}");
+            eprintln!("fedmkt-run: {}", sentence(&error));
             ExitCode::from(exit as u8)
         }
     }
+}
+
+/// An error with its causes, each told once: many errors name their cause themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn run(arguments: &Arguments) -> Outcome<()> {

@@ -1,0 +1,182 @@
+//! Jobs, data and clients for tests of `fedmkt-run`.
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use cid::Cid;
+use fedmkt_core::manifest::{
+    DataRequirement, Disclosure, Limits, Machine, Manifest, PROFILE, ResultFile, SizeClass, VERSION,
+};
+use fedmkt_store::{FolderStore, files, put_value};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The trainer in `trainer.wat`.
+pub fn trainer() -> Vec<u8> {
+    wat::parse_str(include_str!("trainer.wat")).expect("the trainer is wasm text")
+}
+
+/// A client with a home, data and a store.
+pub struct Client {
+    pub folder: TempDir,
+}
+
+impl Client {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("passphrase"), "correct horse\n").expect("a file");
+        let client = Self { folder };
+        client.write_data(&["table.csv", "b/two.csv", "a.txt", "b/one.txt", "empty/x"]);
+        client
+    }
+
+    /// Writes the data, its files in this order.
+    pub fn write_data(&self, order: &[&str]) {
+        let _ = fs::remove_dir_all(self.data());
+        for name in order {
+            let path = self.data().join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            let content: String = (0..500).map(|row| format!("{name},{},{}\n", row, row * row % 97)).collect();
+            fs::write(path, content).expect("a file");
+        }
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    pub fn out(&self) -> PathBuf {
+        self.folder.path().join("out")
+    }
+
+    pub fn store(&self) -> FolderStore {
+        FolderStore::new(self.home().join("store"))
+    }
+
+    /// Publishes a job whose manifest went through `change`.
+    pub fn publish(&self, wasm: &[u8], change: impl FnOnce(&mut Manifest)) -> Cid {
+        let store = self.store();
+        let mut manifest = Manifest {
+            version: VERSION,
+            profile: PROFILE.into(),
+            name: "test".into(),
+            description: "A job of the tests.".into(),
+            trainer: files::add_file(&store, wasm).expect("added").cid,
+            model: files::add_file(&store, &b"the initial model"[..]).expect("added").cid,
+            arguments: vec![],
+            steps_per_segment: 7,
+            data: DataRequirement {
+                name: "data".into(),
+                format: "text".into(),
+                columns: None,
+                shape: None,
+                least_rows: 0,
+                most_bytes: 1 << 20,
+            },
+            limits: Limits {
+                memory: 1 << 20,
+                steps: 100,
+                output: 1 << 17,
+                scratch: 0,
+                open_files: 16,
+                step_seconds: 60,
+            },
+            results: vec![
+                ResultFile { name: "weights".into(), most_bytes: 1 << 16 },
+                ResultFile { name: "metrics.csv".into(), most_bytes: 1 << 16 },
+            ],
+            disclosure: Disclosure::Open,
+            sponsor: None,
+            machine: Machine { release: None, class: SizeClass::S },
+            reward: None,
+        };
+        change(&mut manifest);
+        put_value(&store, &manifest).expect("stored")
+    }
+
+    /// The command that runs a job.
+    pub fn command(&self, job: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fedmkt-run"));
+        command
+            .arg(job)
+            .arg("--grant")
+            .arg(format!("data={}", self.data().display()))
+            .arg("--out")
+            .arg(self.out())
+            .args(["--yes", "--json"])
+            .env("FEDMKT_HOME", self.home())
+            .env("FEDMKT_PASSPHRASE_FILE", self.folder.path().join("passphrase"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a job to its end.
+    pub fn run(&self, job: &str) -> Done {
+        Done::of(self.command(job).output().expect("the command starts"))
+    }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Done {
+    pub code: Option<i32>,
+    pub stderr: String,
+    pub json: Option<Value>,
+}
+
+impl Done {
+    pub fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            json: serde_json::from_slice(&output.stdout).ok(),
+        }
+    }
+
+    /// The JSON object of a run that ended with this code.
+    pub fn object(self, code: i32) -> Value {
+        assert_eq!(self.code, Some(code), "{}", self.stderr);
+        self.json.unwrap_or_else(|| panic!("no JSON: {}", self.stderr))
+    }
+}
+
+/// What two honest runs must agree on.
+pub fn agreed(object: &Value) -> Value {
+    let fields = [
+        "job",
+        "run_id",
+        "receipt_body",
+        "weights",
+        "job_root",
+        "data_root",
+        "trace_root",
+        "segments",
+        "steps",
+        "status",
+        "metrics",
+    ];
+    fields.iter().map(|field| (field.to_string(), object[field].clone())).collect()
+}
+
+/// The only file below `folder` whose name ends so.
+pub fn find(folder: &Path, end: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(find(&path, end));
+        } else if path.to_string_lossy().ends_with(end) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
