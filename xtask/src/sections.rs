@@ -45,8 +45,11 @@ const SECTIONS: &[Section] = &[
     Section { name: "deny", what: "licences, sources, advisories and duplicates of dependencies", run: deny },
 ];
 
+/// Makes sure that something is there.
+type Install = fn(&Workspace) -> Result<()>;
+
 /// What [`SECTIONS`] need, for `cargo xtask setup`.
-pub const NEEDS: &[(&str, fn(&Workspace) -> Result<()>)] = &[
+pub const NEEDS: &[(&str, Install)] = &[
     ("rustfmt and clippy", |workspace| component(workspace, "rustfmt").and_then(|()| component(workspace, "clippy"))),
     ("compiler for wasm", |workspace| Toolchain::of(workspace, Target::Wasm).map(drop)),
     ("compiler for riscv64", |workspace| Toolchain::of(workspace, Target::RiscV).map(drop)),

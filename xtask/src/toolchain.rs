@@ -58,9 +58,7 @@ pub struct Toolchain {
     target: Target,
     /// `None`: the one that cargo uses anyway.
     rustc: Option<PathBuf>,
-    /// `None`: the one that rustc uses anyway.
-    linker: Option<PathBuf>,
-    /// Flags for rustc: what makes the result independent of where things lie on this machine, and what linking needs.
+    /// Flags for rustc that make the result independent of where things lie on this machine.
     flags: Vec<String>,
 }
 
@@ -103,7 +101,7 @@ impl Toolchain {
         // Where the sources of std are installed, rustc writes their place here instead of the name they were built under.
         let mut flags = remapped(workspace);
         flags.push(remap(&sysroot.join("lib/rustlib/src/rust"), &format!("/rustc/{commit}")));
-        Ok(Self { target, rustc: None, linker: None, flags })
+        Ok(Self { target, rustc: None, flags })
     }
 
     fn debian(workspace: &Workspace, target: Target) -> Result<Self> {
@@ -121,15 +119,8 @@ impl Toolchain {
         let mut flags = remapped(workspace);
         flags.extend([remap(source, "/rustc"), remap(&real_source, "/rustc")]);
         build_std(workspace, &sysroot, host, target, &flags)?;
-        if target == Target::Wasm {
-            // rustc takes start files and C library of its own only when it was built with them; these are wasi-libc's.
-            let own = sysroot.join("lib/rustlib").join(target.triple()).join("lib/self-contained");
-            flags.push("-Clink-self-contained=no".into());
-            flags.push(format!("-Clink-arg={}", own.join("crt1-command.o").display()));
-            flags.push(format!("-Lnative={}", own.display()));
-        }
-        let linker = linker(workspace, target)?;
-        Ok(Self { target, rustc: Some(sysroot.join("bin/rustc")), linker: Some(linker), flags })
+        write_wrapper(workspace, &sysroot)?;
+        Ok(Self { target, rustc: Some(sysroot.join("bin/rustc")), flags })
     }
 
     /// `cargo SUBCOMMAND --target ...` with this compiler.
@@ -144,29 +135,13 @@ impl Toolchain {
         if let Some(rustc) = &self.rustc {
             cargo.env("RUSTC", rustc);
         }
-        if let Some(linker) = &self.linker {
-            cargo.env(format!("{}_LINKER", self.variable_prefix()), linker);
-        }
         cargo
     }
 
     /// In words for a person: what to type to build for the target.
     pub fn by_hand(&self) -> String {
-        let triple = self.target.triple();
-        let mut lines = Vec::new();
-        if let (Some(rustc), Some(linker)) = (&self.rustc, &self.linker) {
-            let prefix = self.variable_prefix();
-            lines.push(format!("  export RUSTC='{}'", rustc.display()));
-            lines.push(format!("  export {prefix}_LINKER='{}'", linker.display()));
-            lines.push(format!("  export {prefix}_RUSTFLAGS='{}'", self.flags.join(" ")));
-        }
-        lines.push(format!("  cargo build --profile trainer --target {triple} -p NAME"));
-        lines.join("\n")
-    }
-
-    /// How the names of cargo's variables about this target begin.
-    fn variable_prefix(&self) -> String {
-        format!("CARGO_TARGET_{}", self.target.triple().to_uppercase().replace('-', "_"))
+        let rustc = self.rustc.as_ref().map(|rustc| format!("RUSTC='{}' ", rustc.display())).unwrap_or_default();
+        format!("  {rustc}cargo build --profile trainer --target {} -p NAME", self.target.triple())
     }
 }
 
@@ -233,6 +208,41 @@ fn linker(workspace: &Workspace, target: Target) -> Result<PathBuf> {
     found.into_iter().find(|program| program.is_file()).with_context(|| format!("Debian's lld has no {name}"))
 }
 
+/// Writes the sysroot's `bin/rustc`: Debian's compiler with what it lacks, so that `RUSTC` is all that a build has to be told.
+fn write_wrapper(workspace: &Workspace, sysroot: &Path) -> Result<()> {
+    let script = format!(
+        r#"#!/bin/sh
+# Debian's compiler with the standard libraries that are built here.
+sysroot=$(dirname "$(dirname "$0")")
+case " $* " in
+*" {wasm} "*)
+    # The start file and the C library are wasi-libc's.
+    own=$sysroot/lib/rustlib/{wasm}/lib/self-contained
+    set -- "$@" -Clinker='{wasm_linker}' -Clinker-flavor=wasm-lld -Clink-self-contained=no \
+        -Clink-arg="$own/crt1-command.o" -Lnative="$own"
+    ;;
+*" {riscv} "*)
+    set -- "$@" -Clinker='{riscv_linker}' -Clinker-flavor=ld.lld
+    ;;
+esac
+exec /usr/bin/rustc --sysroot "$sysroot" "$@"
+"#,
+        wasm = Target::Wasm.triple(),
+        riscv = Target::RiscV.triple(),
+        wasm_linker = linker(workspace, Target::Wasm)?.display(),
+        riscv_linker = linker(workspace, Target::RiscV)?.display(),
+    );
+    let file = sysroot.join("bin/rustc");
+    // A file that is touched is a new compiler to cargo.
+    if std::fs::read_to_string(&file).is_ok_and(|there| there == script) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(sysroot.join("bin"))?;
+    std::fs::write(&file, script)?;
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(())
+}
+
 /// Builds the target's standard library into the sysroot, unless it is there. About a minute.
 fn build_std(workspace: &Workspace, sysroot: &Path, host: &str, target: Target, flags: &[String]) -> Result<()> {
     let triple = target.triple();
@@ -247,15 +257,11 @@ fn build_std(workspace: &Workspace, sysroot: &Path, host: &str, target: Target, 
     // Cargo does not notice that a sysroot has changed.
     let _ = std::fs::remove_dir_all(workspace.target().join(triple));
     std::fs::create_dir_all(&library)?;
-    std::fs::create_dir_all(sysroot.join("bin"))?;
     let host_std = rustlib.join(host);
     if !host_std.exists() {
         // For build scripts and procedural macros.
         std::os::unix::fs::symlink(Path::new("/usr/lib/rustlib").join(host), &host_std)?;
     }
-    let wrapper = sysroot.join("bin/rustc");
-    std::fs::write(&wrapper, "#!/bin/sh\nexec /usr/bin/rustc --sysroot \"$(dirname \"$(dirname \"$0\")\")\" \"$@\"\n")?;
-    std::fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     if target == Target::Wasm {
         let own = library.join("self-contained");
         std::fs::create_dir_all(&own)?;

@@ -29,7 +29,7 @@ pub fn apt(workspace: &Workspace, packages: &[&str]) -> Result<()> {
         bail!("there is no apt-get here; {by_hand}");
     }
     let apt_get = || -> Command {
-        let root = process::output(&mut command(workspace, "id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+        let root = process::output(command(workspace, "id").arg("-u")).is_ok_and(|id| id.trim() == "0");
         let mut apt_get = command(workspace, if root { "apt-get" } else { "sudo" });
         if !root {
             apt_get.args(["-n", "apt-get"]);
