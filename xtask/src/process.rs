@@ -52,13 +52,10 @@ pub fn typed(command: &Command) -> String {
 }
 
 fn quoted(word: &OsStr) -> String {
-    let text = word.to_string_lossy();
+    // Cargo separates flags by this character, which cannot be seen.
+    let text = word.to_string_lossy().replace('\u{1f}', " ");
     let plain = |letter: char| letter.is_alphanumeric() || "-_./=:,+@%".contains(letter);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.into_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// Prints the command and runs it, its output going to ours.

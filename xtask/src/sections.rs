@@ -114,8 +114,8 @@ pub fn run_all(workspace: &Workspace, sections: &[&Section]) -> Result<()> {
         if !why.is_empty() {
             println!("   {}", why.replace('\n', "\n   "));
         }
-        // The first line: the rest stands above.
-        let why = why.lines().next().unwrap_or_default();
+        // The beginning: the rest stands above.
+        let why: String = why.lines().next().unwrap_or_default().chars().take(100).collect();
         summary.push(format!("{:<10} {word:<8} {seconds:>7.1} s  {why}", section.name));
     }
     println!("\n== summary\n{}", summary.join("\n"));

@@ -43,6 +43,14 @@ impl Target {
         }
     }
 
+    /// The name under which LLVM's linker links for the target.
+    fn linker(self) -> &'static str {
+        match self {
+            Self::Wasm => "wasm-ld",
+            Self::RiscV => "ld.lld",
+        }
+    }
+
     /// The crates of the standard library that the target has.
     fn std(self) -> &'static str {
         match self {
@@ -192,10 +200,7 @@ fn linker(workspace: &Workspace, target: Target) -> Result<PathBuf> {
             return Ok(bundled);
         }
     }
-    let name = match target {
-        Target::Wasm => "wasm-ld",
-        Target::RiscV => "ld.lld",
-    };
+    let name = target.linker();
     // Newest first: a linker may refuse objects of a compiler that is newer than itself.
     for version in (19..=30).rev() {
         let program = PathBuf::from(format!("/usr/bin/{name}-{version}"));
@@ -218,19 +223,16 @@ case " $* " in
 *" {wasm} "*)
     # The start file and the C library are wasi-libc's.
     own=$sysroot/lib/rustlib/{wasm}/lib/self-contained
-    set -- "$@" -Clinker='{wasm_linker}' -Clinker-flavor=wasm-lld -Clink-self-contained=no \
-        -Clink-arg="$own/crt1-command.o" -Lnative="$own"
+    set -- "$@" -Clinker="$sysroot/bin/wasm-ld" -Clink-self-contained=no -Clink-arg="$own/crt1-command.o" -Lnative="$own"
     ;;
 *" {riscv} "*)
-    set -- "$@" -Clinker='{riscv_linker}' -Clinker-flavor=ld.lld
+    set -- "$@" -Clinker="$sysroot/bin/ld.lld"
     ;;
 esac
 exec /usr/bin/rustc --sysroot "$sysroot" "$@"
 "#,
         wasm = Target::Wasm.triple(),
         riscv = Target::RiscV.triple(),
-        wasm_linker = linker(workspace, Target::Wasm)?.display(),
-        riscv_linker = linker(workspace, Target::RiscV)?.display(),
     );
     let file = sysroot.join("bin/rustc");
     // A file that is touched is a new compiler to cargo.
@@ -238,6 +240,12 @@ exec /usr/bin/rustc --sysroot "$sysroot" "$@"
         return Ok(());
     }
     std::fs::create_dir_all(sysroot.join("bin"))?;
+    // LLVM's linker is one program that goes by its name.
+    for target in [Target::Wasm, Target::RiscV] {
+        let link = sysroot.join("bin").join(target.linker());
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(linker(workspace, target)?, link)?;
+    }
     std::fs::write(&file, script)?;
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     Ok(())
