@@ -57,6 +57,7 @@
 pub mod abi;
 mod error;
 mod job;
+pub mod learn;
 mod settings;
 pub mod table;
 mod tensors;
