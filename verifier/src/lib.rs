@@ -1,1 +1,13 @@
 //! Replays steps of a run and compares.
+//!
+//! - A step to be replayed is a [`step::Step`]: the replayer's image and three drives as files.
+//! - [`machine::Machine`] is what can replay it: [`cartesi::Cartesi`], which also gives hashes that a contract can work
+//!   with, or [`qemu::Qemu`], which shows only that the result is the same on another processor.
+//! - [`template`] computes the machine's hashes from the drives' roots, without any machine.
+
+pub mod cartesi;
+pub mod machine;
+mod process;
+pub mod qemu;
+pub mod step;
+pub mod template;
