@@ -140,7 +140,7 @@ Examples:
   fedmkt store add model.safetensors
   tar c model | fedmkt store add -
 
-The CIDs are those of `ipfs add` with the profile unixfs-v1-2025.")]
+The CIDs are those of `ipfs add --recursive --hidden` with the profile unixfs-v1-2025.")]
     Add {
         /// Files and folders; - is standard input
         #[arg(required = true)]

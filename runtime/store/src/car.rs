@@ -16,6 +16,8 @@ const MAX_CID_BYTES: u64 = 128;
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
+    /// The header of version 2 has none.
+    #[serde(default)]
     roots: Vec<Cid>,
     version: u64,
 }
@@ -46,7 +48,8 @@ fn write_section(out: &mut impl Write, cid: &[u8], content: &[u8]) -> io::Result
 }
 
 /// Keeps all blocks of an archive, each checked against its CID, and gives its roots. Whether everything below the
-/// roots is there is not checked.
+/// roots is there is not checked; [`FolderStore::pin`](crate::FolderStore::pin) does. Small reads are many: wrap a file
+/// into a [`BufReader`](io::BufReader).
 ///
 /// # Errors
 /// When the stream is not an archive, a block is not what its CID says, or the store cannot take it. Blocks before
@@ -57,7 +60,10 @@ pub fn import(store: &impl BlockStore, mut archive: impl Read) -> Result<Vec<Cid
     let header: Header = serde_ipld_dagcbor::from_slice(&header)
         .map_err(|error| StoreError::Car(format!("its header is wrong: {error}")))?;
     if header.version != 1 {
-        return Err(StoreError::Car(format!("it has version {}, only 1 is supported", header.version)));
+        let version = header.version;
+        return Err(StoreError::Car(format!(
+            "it has version {version}, only 1 is supported, as `ipfs dag export` writes"
+        )));
     }
     while let Some(section) = read_section(&mut archive, MAX_BLOCK_BYTES as u64 + MAX_CID_BYTES)? {
         let mut rest = section.as_slice();
@@ -71,20 +77,22 @@ pub fn import(store: &impl BlockStore, mut archive: impl Read) -> Result<Vec<Cid
 fn read_section(archive: &mut impl Read, most: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let failed = |error| StoreError::Stream("read the archive", error);
     let cut = || StoreError::Car("it is cut short".into());
-    let mut length = 0u64;
-    for shift in (0..).step_by(7) {
+    let (mut length, mut shift) = (0u64, 0);
+    loop {
         let mut byte = [0];
         match archive.read(&mut byte) {
             Ok(0) if shift == 0 => return Ok(None),
             Ok(0) => return Err(cut()),
             Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(failed(error)),
         }
         length |= u64::from(byte[0] & 0x7f) << shift;
         if byte[0] < 0x80 {
             break;
         }
-        if shift == 28 {
+        shift += 7;
+        if shift > 28 {
             return Err(StoreError::Car("it has a section of impossible length".into()));
         }
     }

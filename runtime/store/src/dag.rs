@@ -8,7 +8,7 @@ use ipld_core::ipld::Ipld;
 
 use crate::{BlockStore, Counted, DAG_CBOR, StoreError, files};
 
-/// The most blocks that a walk visits.
+/// The most blocks that a walk visits, and links that it has still to follow.
 const MAX_BLOCKS: usize = 1 << 22;
 
 /// The CIDs that a block links to, in the order in which they stand in it.
@@ -49,18 +49,41 @@ pub fn walk(
     roots: &[Cid],
     mut visit: impl FnMut(&Cid, &[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
+    each_once(roots, |cid| {
+        let block = store.get(cid)?;
+        visit(cid, &block)?;
+        links(cid, &block)
+    })
+}
+
+/// Visits the CID of each block below `roots` once, in the order of [`walk`]. Blocks that have no links are not read,
+/// and may be missing.
+///
+/// # Errors
+/// When a block with links is missing, damaged or malformed, there are too many, and what `visit` returns.
+pub fn reach(
+    store: &impl BlockStore,
+    roots: &[Cid],
+    mut visit: impl FnMut(&Cid) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    each_once(roots, |cid| {
+        visit(cid)?;
+        if cid.codec() == RAW { Ok(Vec::new()) } else { links(cid, &store.get(cid)?) }
+    })
+}
+
+/// Goes through a DAG; `enter` gives the links of a block.
+fn each_once(roots: &[Cid], mut enter: impl FnMut(&Cid) -> Result<Vec<Cid>, StoreError>) -> Result<(), StoreError> {
     let mut open: Vec<Cid> = roots.iter().rev().copied().collect();
     let mut seen = BTreeSet::new();
     while let Some(cid) = open.pop() {
-        if !seen.insert(cid) {
-            continue;
+        if seen.insert(cid) {
+            let links = enter(&cid)?;
+            open.extend(links.into_iter().rev().filter(|link| !seen.contains(link)));
+            if seen.len() + open.len() > MAX_BLOCKS {
+                return Err(StoreError::TooMuch { cid: roots[0], what: Counted::Blocks, most: MAX_BLOCKS as u64 });
+            }
         }
-        if seen.len() > MAX_BLOCKS {
-            return Err(StoreError::TooMuch { cid: roots[0], what: Counted::Blocks, most: MAX_BLOCKS as u64 });
-        }
-        let block = store.get(&cid)?;
-        visit(&cid, &block)?;
-        open.extend(links(&cid, &block)?.into_iter().rev());
     }
     Ok(())
 }

@@ -398,12 +398,24 @@ fn visit_below<E: From<StoreError>>(
     Ok(())
 }
 
-/// Writes a file or folder to `target`, which must not exist. What was written before an error stays.
+/// Writes a file or folder to `target`, which must not exist. It appears there as a whole or not at all.
 ///
 /// # Errors
 /// As [`visit_tree`], when something cannot be written, and when there are more than `most_bytes` or more than a
 /// million files and folders.
 pub fn extract(store: &impl BlockStore, root: &Cid, target: &Path, most_bytes: u64) -> Result<(), StoreError> {
+    let failed = |error| StoreError::File { doing: "write", path: target.to_owned(), error };
+    if fs::symlink_metadata(target).is_ok() {
+        return Err(failed(io::ErrorKind::AlreadyExists.into()));
+    }
+    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = tempfile::Builder::new().prefix(".part-").tempdir_in(parent).map_err(failed)?;
+    let made = folder.path().join("made");
+    write_below(store, root, &made, most_bytes)?;
+    fs::rename(&made, target).map_err(failed)
+}
+
+fn write_below(store: &impl BlockStore, root: &Cid, target: &Path, most_bytes: u64) -> Result<(), StoreError> {
     let (mut entries, mut left) = (0, most_bytes);
     visit_tree(store, root, |entry| {
         entries += 1;

@@ -17,6 +17,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::{BlockStore, IDENTITY, MAX_BLOCK_BYTES, StoreError, dag, verify};
 
+/// What the names of files begin with that are being written.
+const TEMPORARY: &str = ".part-";
+
 /// Blocks younger than this are never collected: somebody may be about to pin what they belong to.
 const GRACE: Duration = Duration::from_secs(3600);
 
@@ -129,15 +132,17 @@ impl FolderStore {
     /// in caches, when this returns.
     ///
     /// # Errors
-    /// When a block is missing, damaged or malformed, or the folder cannot be written.
+    /// When a block is missing or malformed, or the folder cannot be written.
     pub fn pin(&self, cid: &Cid) -> Result<(), StoreError> {
         let _lock = self.lock(FlockOperation::LockShared)?;
-        dag::walk(self, &[*cid], |_, _| Ok(()))?;
+        dag::reach(self, &[*cid], |cid| if self.has(cid)? { Ok(()) } else { Err(StoreError::Missing(*cid)) })?;
         let path = self.pin_path(cid);
         let write = || {
-            fs::create_dir_all(self.folder.join("pins"))?;
-            rustix::fs::syncfs(File::open(&self.folder)?)?;
-            File::create(&path)?.sync_all()
+            let folder = self.folder.join("pins");
+            fs::create_dir_all(&folder)?;
+            rustix::fs::syncfs(File::open(&folder)?)?;
+            File::create(&path)?;
+            File::open(&folder)?.sync_all()
         };
         write().map_err(file_error("write", &path))
     }
@@ -160,15 +165,15 @@ impl FolderStore {
     /// # Errors
     /// When the folder cannot be read.
     pub fn pins(&self) -> Result<BTreeSet<Cid>, StoreError> {
-        let names = list(&self.folder.join("pins"))?;
+        let names = list(&self.folder.join("pins"), Names::Whole)?;
         Ok(names.iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect())
     }
 
     /// All files that hold blocks, sorted.
     fn block_files(&self) -> Result<Vec<PathBuf>, StoreError> {
         let mut files = Vec::new();
-        for shard in list(&self.folder.join("blocks"))? {
-            files.extend(list(&shard)?);
+        for shard in list(&self.folder.join("blocks"), Names::All)? {
+            files.extend(list(&shard, Names::Whole)?);
         }
         Ok(files)
     }
@@ -204,11 +209,17 @@ impl FolderStore {
         let _lock = self.lock(FlockOperation::LockExclusive)?;
         let pins: Vec<_> = self.pins()?.into_iter().collect();
         let mut kept = BTreeSet::new();
-        dag::walk(self, &pins, |cid, _| {
+        dag::reach(self, &pins, |cid| {
             kept.insert(version_1(cid));
             Ok(())
         })?;
         let mut collected = Collected::default();
+        for shard in list(&self.folder.join("blocks"), Names::All)? {
+            // Nobody else is writing now: these are from programs that were killed.
+            for path in list(&shard, Names::Temporary)? {
+                fs::remove_file(&path).map_err(file_error("remove", &path))?;
+            }
+        }
         for path in self.block_files()? {
             let cid = path.file_name().and_then(|name| name.to_str()?.parse::<Cid>().ok());
             if cid.is_some_and(|cid| kept.contains(&cid)) {
@@ -230,11 +241,10 @@ impl FolderStore {
     ///
     /// # Errors
     /// When the folder cannot be read, or a damaged file cannot be removed.
-    pub fn verify_all(&self, repair: bool, mut progress: impl FnMut(u64)) -> Result<Verified, StoreError> {
+    pub fn verify_all(&self, repair: bool) -> Result<Verified, StoreError> {
         let mut found = Verified::default();
         for path in self.block_files()? {
             found.blocks += 1;
-            progress(found.blocks);
             let cid = path.file_name().and_then(|name| name.to_str()?.parse::<Cid>().ok());
             let right = cid.is_some_and(|cid| self.path(&cid) == path && self.get(&cid).is_ok());
             if !right {
@@ -290,13 +300,23 @@ fn version_1(cid: &Cid) -> Cid {
 fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().expect("files of a store lie in a folder");
     fs::create_dir_all(folder)?;
-    let mut temporary = tempfile::Builder::new().prefix(".part-").tempfile_in(folder)?;
+    let mut temporary = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
     temporary.write_all(content)?;
     temporary.persist(path).map(|_| ()).map_err(|error| error.error)
 }
 
-/// The paths in a folder, sorted; none if there is no folder. Temporary files are left out.
-fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+/// Which files of a folder are listed.
+#[derive(Clone, Copy, PartialEq)]
+enum Names {
+    All,
+    /// Files that are there as a whole.
+    Whole,
+    /// Files that are being written, or were when a program was killed.
+    Temporary,
+}
+
+/// The paths in a folder, sorted; none if there is no folder.
+fn list(folder: &Path, names: Names) -> Result<Vec<PathBuf>, StoreError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -305,7 +325,8 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut paths = Vec::new();
     for entry in entries {
         let entry = entry.map_err(file_error("list", folder))?;
-        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+        let temporary = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
+        if names == Names::All || (names == Names::Temporary) == temporary {
             paths.push(entry.path());
         }
     }
