@@ -1,4 +1,11 @@
-//! The store as others use it: real folders, real archives, and what strangers could send.
+//! The store as others use it: real folders, real archives, Kubo, and what strangers could send.
 
+mod archives;
+mod children;
+mod folder;
+mod hostile;
 mod job_drive;
+mod kubo;
 mod nodes;
+mod stream;
+mod vectors;
