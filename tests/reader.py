@@ -32,6 +32,14 @@ def need(right, what):
         raise Refused(what)
 
 
+def utf8(raw):
+    """The text in bytes."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise Refused("a text is not UTF-8") from None
+
+
 # Hashes -----------------------------------------------------------------------------------------------------------
 
 
@@ -239,10 +247,7 @@ class Pack:
             raw = bytes(image[at + 11 : at + 11 + path_bytes])
             at += 11 + path_bytes
             need(at <= index_end, "a path is cut short")
-            try:
-                path = raw.decode()
-            except UnicodeDecodeError:
-                raise Refused("a path is not UTF-8") from None
+            path = utf8(raw)
             parts = path.split("/")
             need(len(raw) <= 4096 and len(parts) <= 64 and all(map(is_name, parts)), f"the path {path!r}")
             need(not self.order or last < raw, f"{path!r} is out of order")
@@ -422,7 +427,8 @@ class Blocks:
     def __init__(self, archive):
         length, at = read_varint(archive, 0)
         header = decode(archive[at : at + length])
-        need(header.get("version") == 1 and header.get("roots"), "not a CAR archive of version 1 with roots")
+        roots = is_list(1, 1 << 16, lambda cid: isinstance(cid, Cid))
+        check_record(header, "archive", {"version": lambda value: is_number(value, 1, 1), "roots": roots})
         self.roots, self.blocks = header["roots"], {}
         at += length
         while at < len(archive):
@@ -445,8 +451,9 @@ class Blocks:
         need(cid.codec == DAG_PB, f"{cid} is neither file nor directory")
         fields = _fields(self.get(cid))
         links = [dict(_fields(value)) for number, value in fields if number == 2]
-        links = [(Cid.from_bytes(link[1]), link.get(2, b"").decode()) for link in links]
-        kind = dict(_fields(dict(fields)[1]))[1]
+        need(all(isinstance(link.get(1), bytes) for link in links) and 1 in dict(fields), f"{cid} is not dag-pb")
+        links = [(Cid.from_bytes(link[1]), utf8(link.get(2, b""))) for link in links]
+        kind = dict(_fields(dict(fields)[1])).get(1)
         if kind == 2:
             return {path: b"".join(self.tree(link, "")[""] for link, _ in links)}
         need(kind == 1, f"{cid} is neither file nor directory")
@@ -510,10 +517,7 @@ def decode(block):
         if major in (2, 3):
             need(at + number <= len(block), "cut short")
             raw, at = bytes(block[at : at + number]), at + number
-            try:
-                return (raw if major == 2 else raw.decode()), at
-            except UnicodeDecodeError:
-                raise Refused("a text is not UTF-8") from None
+            return (raw if major == 2 else utf8(raw)), at
         if major == 6:
             need(number == 42, "an unknown tag")
             raw, at = item(at, depth + 1)
@@ -784,8 +788,8 @@ def read_wasi_state(state, file_area):
     def text():
         nonlocal at
         length = take("H")
-        raw, at = state[at : at + length], at + length
-        return bytes(raw).decode()
+        raw, at = bytes(state[at : at + length]), at + length
+        return utf8(raw)
 
     clock, random, next_inode, next_serial, node_count, descriptor_count = take("QQQQII")
     nodes, used = {}, set()
@@ -1161,6 +1165,71 @@ def check_envelopes(vectors):
         need(is_refused(read_envelope, bytes.fromhex(case["block"])), f"not refused: {case['why']}")
 
 
+def check_whole_run(vectors):
+    """whole-run.json"""
+    job_block, trainer = bytes.fromhex(vectors["job"]), bytes.fromhex(vectors["trainer"])
+    model, salt = bytes.fromhex(vectors["model"]), bytes32(vectors["salt"])
+    job = read_manifest(job_block)
+    same(job["trainer"], file_cid(trainer), "trainer")
+    same(job["model"], file_cid(model), "model")
+    log2_job, log2_data, log2_state = DRIVES[job["machine"]["class"]]
+    drive = write_pack({"job.cbor": job_block, "trainer.wasm": trainer, "model": model})
+    same(drive, content_of(vectors["job_drive"]), "job drive")
+    job_root = root(drive, log2_job)
+    same(job_root, bytes32(vectors["job_root"]), "job root")
+    capsule = write_pack({f["path"]: content_of(f["content"]) for f in vectors["capsule_files"]}, salt)
+    same(capsule, content_of(vectors["capsule"]), "capsule")
+    data_root = root(capsule, log2_data)
+    same(data_root, bytes32(vectors["data_root"]), "data root")
+    run_id = local_run_id(job_root, data_root)
+    same(run_id, bytes32(vectors["run_id"]), "run id")
+
+    roots = []
+    for steps, case in enumerate(vectors["states"]):
+        image = content_of(case["image"])
+        state_root = root(image, log2_state)
+        same(state_root, bytes32(case["root"]), f"state root after {steps} steps")
+        roots.append(state_root)
+        header = read_header(image[:PAGE])
+        same(header["status"], case["status"], "status")
+        same(header["steps"], steps, "steps")
+        for name, value in (("run_id", run_id), ("job_root", job_root), ("data_root", data_root), ("blind", blind(salt))):
+            same(header[name], value, name)
+        limits = job["limits"]
+        out, scratch, memory = (-(-limits[name] // PAGE) for name in ("output", "scratch", "memory"))
+        files_at = 1_069_056
+        memory_at = files_at + PAGE * (out + scratch)
+        same(len(image), memory_at + PAGE * memory, "bytes of an image")
+        if header["status"] != "running" or steps == 0:
+            need(not any(image[PAGE:]), "an image that is not the header alone")
+            continue
+        state = read_wasi_state(image[20_480:files_at], image[files_at:memory_at])
+        same(state["random"], 100, "bytes of the random stream")
+        stream = chacha20(random_key(run_id, salt), 100)
+        same(image[memory_at + 4096 : memory_at + 4196], stream, "random bytes in memory")
+        same(state["clock"], 1_000_000 * (steps - 1), "clock")
+        same(header["memory_bytes"], 65_536 if steps == 1 else 131_072, "bytes of memory")
+        same(struct.unpack_from("<i", image, 4096)[0], steps - 2, "the first global")
+        if steps == 2:
+            same(image[4096 + 16 : 4096 + 20].hex(), "0000c07f", "a NaN in a global")
+            same(image[memory_at + 2048 : memory_at + 2064].hex(), "0000c07f" + 3 * "0000807f", "lanes in memory")
+        inode, _ = state["nodes"][3]["entries"]["model"]
+        same(state["nodes"][inode]["file"], b"1,2\n3,4\n5,6\n7,8\n" * (steps - 1), "the result so far")
+
+    body_block = bytes.fromhex(vectors["receipt_body"])
+    body = read_body(body_block)
+    same(str(Cid.of(DAG_CBOR, body_block)), vectors["receipt_body_cid"], "CID of the receipt's body")
+    check_body_with_job(body, job)
+    check_last_leaf(body, salt, job["machine"]["class"])
+    per_segment = job["steps_per_segment"]
+    last = len(roots) - 1
+    leaves = [roots[min(last, end)] for end in range(per_segment, last + per_segment, per_segment)]
+    same(body["trace"]["segments"], leaves, "leaves of the trace")
+    result = bytes.fromhex(vectors["result"])
+    same(body["results"][0]["root"], root(result, size_for(len(result))), "root of the result")
+    same(body["results"][0]["cid"], file_cid(result), "CID of the result")
+
+
 VECTORS = {
     "tree": check_tree,
     "pack": check_pack,
@@ -1172,6 +1241,7 @@ VECTORS = {
     "trace": check_trace,
     "receipt": check_receipts,
     "envelope": check_envelopes,
+    "whole-run": check_whole_run,
 }
 DEFAULT_VECTORS = pathlib.Path(__file__).resolve().parent.parent / "docs/src/reference/vectors"
 
@@ -1222,7 +1292,8 @@ def show_receipt(arguments):
         blocks = Blocks(data)
         data = blocks.get(blocks.roots[0])
     show("receipt", Cid.of(DAG_CBOR, data))
-    if "signature" in decode(data):
+    block = decode(data)
+    if isinstance(block, dict) and "signature" in block:
         envelope = read_envelope(data)
         show("signed by", envelope["client"])
         show("engine", envelope["engine"])
