@@ -152,6 +152,28 @@ pub fn local_run_id(job_root: JobRoot, data_root: DataRoot) -> RunId {
     RunId(digest(b"fedmkt local run", &[&job_root.0, &data_root.0]))
 }
 
+/// The id of a run that a market knows:
+/// `keccak256("fedmkt market run" || chain id || market || slot || client || data root || randomness)`, each value in 32
+/// bytes, the chain id big-endian, the accounts with zeros before them.
+///
+/// `randomness` is `prevrandao` of a block after that in which the client accepted.
+pub fn market_run_id(
+    chain_id: u64,
+    market: &[u8; 20],
+    slot: &[u8; 32],
+    client: &[u8; 20],
+    data_root: DataRoot,
+    randomness: &[u8; 32],
+) -> RunId {
+    let padded = |bytes: &[u8]| {
+        let mut word = [0; 32];
+        word[32 - bytes.len()..].copy_from_slice(bytes);
+        word
+    };
+    let (chain_id, market, client) = (padded(&chain_id.to_be_bytes()), padded(market), padded(client));
+    RunId(digest(b"fedmkt market run", &[&chain_id, &market, slot, &client, &data_root.0, randomness]))
+}
+
 /// The blind of a run: `keccak256("fedmkt blind" || salt)`.
 pub fn blind(salt: Salt) -> Blind {
     Blind(digest(b"fedmkt blind", &[&salt.0]))
