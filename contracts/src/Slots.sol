@@ -465,8 +465,7 @@ abstract contract Slots is Jobs {
 
     function _checkSubmission(Job storage job, Submission calldata submission) private view {
         bool done = submission.status == Status.Done;
-        bool fits = submission.status != Status.Running
-            && submission.results.length == (done ? job.results : 0)
+        bool fits = submission.status != Status.Running && submission.results.length == (done ? job.results : 0)
             && (submission.exitCode == 0) == (submission.status != Status.Failed);
         if (!fits) revert BadSubmission(submission.status, submission.exitCode, submission.results.length);
         _checkCid(submission.bundle, done);

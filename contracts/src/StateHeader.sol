@@ -48,8 +48,7 @@ library StateHeader {
     /// @notice The root of a last state.
     function lastState(Identity memory identity, SizeClass class, End memory end) internal pure returns (StateRoot) {
         uint256 count = end.results.length;
-        bytes32[] memory nodes =
-            _nodes(identity, count == 0 ? WORDS : FIRST_RESULT_WORD + count * WORDS_PER_RESULT);
+        bytes32[] memory nodes = _nodes(identity, count == 0 ? WORDS : FIRST_RESULT_WORD + count * WORDS_PER_RESULT);
         nodes[6] = _number(end.steps);
         nodes[7] = _number(uint256(end.status));
         nodes[8] = _number(end.exitCode);
