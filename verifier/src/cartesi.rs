@@ -273,7 +273,7 @@ impl Snapshot {
     /// Named by everything that the step depends on.
     fn of(step: &Step<'_>, snapshots: &Snapshots) -> Result<Self, Failure> {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(memory_map::boot_argument(step.class).as_bytes()).update(&step.image.hash().0);
+        hasher.update(memory_map::boot_argument(step.class).as_bytes()).update(step.image.bytes());
         for path in [step.job, step.data, step.state_in] {
             let file = blake3::Hasher::new().update_mmap(path).map_err(Failure::file("read", path))?.finalize();
             hasher.update(file.as_bytes());

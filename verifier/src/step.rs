@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fedmkt_core::manifest::SizeClass;
-use fedmkt_core::roots::Hash;
-use fedmkt_core::tree::keccak256;
 use fedmkt_machine::memory_map::Drive;
+use sha2::{Digest, Sha256};
 
 use crate::machine::Failure;
 
@@ -71,9 +70,9 @@ impl Image {
         &self.path
     }
 
-    /// Keccak-256 of the bytes, by which a release pins them.
-    pub fn hash(&self) -> Hash {
-        keccak256(&self.bytes)
+    /// SHA-256 of the bytes in hexadecimal digits, by which a release pins them.
+    pub fn sha256(&self) -> String {
+        Sha256::digest(&self.bytes).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod demo;
 mod links;
+mod machine;
 mod process;
 mod sections;
 mod toolchain;
@@ -25,6 +26,9 @@ Commands:
   demo                     train a model on data that its owner never hands out, twice, and compare the two runs
   test [--only SECTION]..  everything that a change must pass; sections may be separated by commas
   test --list              the sections and what each of them does
+  machine                  build the replayer's image into target/machine, and print its hash
+  machine --check          ... and say whether it is the image that the latest release pins
+  machine --pin NAME       ... and pin it as a release; needs the Cartesi Machine
   setup                    install everything that `test` and `demo` need, and say how to build by hand
 
 Environment:
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["demo"] => demo::run_demo(&workspace),
+        ["machine", rest @ ..] => machine::run_machine(&workspace, rest),
         ["setup"] => setup(&workspace),
         ["test", "--list"] => {
             sections::list();

@@ -146,6 +146,15 @@ impl Toolchain {
         cargo
     }
 
+    /// The compiler's version.
+    ///
+    /// # Errors
+    /// If it does not tell.
+    pub fn compiler(&self, workspace: &Workspace) -> Result<String> {
+        let mut rustc = self.rustc.as_ref().map_or_else(|| rustc(workspace), |rustc| command(workspace, rustc));
+        Ok(output(rustc.arg("--version"))?.trim().to_owned())
+    }
+
     /// In words for a person: what to type to build for the target.
     pub fn by_hand(&self) -> String {
         let rustc = self.rustc.as_ref().map(|rustc| format!("RUSTC='{}' ", rustc.display())).unwrap_or_default();
