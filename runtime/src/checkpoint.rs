@@ -5,17 +5,16 @@
 //! after the journal has forgotten it, so that whenever the process dies, what the journal says is true.
 
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use fedmkt_core::engine::Engine;
 use fedmkt_core::roots::StateRoot;
-use fedmkt_core::run::Run;
-use memmap2::Mmap;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use crate::{atomic_file, packed};
+use crate::atomic_file;
+use crate::training::TrainingError;
+use crate::worker::Worker;
 
 /// How many checkpoints are kept; beyond, every second one goes.
 const MOST: usize = 16;
@@ -91,9 +90,9 @@ impl Checkpoints {
     }
 
     /// The latest checkpoint at or before `steps`: its steps, the state root that it must have, and the image.
-    pub fn latest(&self, steps: u64) -> Option<(u64, StateRoot, Mmap)> {
+    pub fn latest(&self, steps: u64) -> Option<(u64, StateRoot, File)> {
         self.journal.checkpoints.iter().rev().filter(|checkpoint| checkpoint.steps <= steps).find_map(|checkpoint| {
-            let image = packed::map(&self.image(checkpoint.steps)).ok()?;
+            let image = File::open(self.image(checkpoint.steps)).ok()?;
             Some((checkpoint.steps, checkpoint.root, image))
         })
     }
@@ -113,21 +112,24 @@ impl Checkpoints {
         self.journal.segments.truncate(segments as usize);
     }
 
-    /// Saves the state of `run`, whose root is `root`.
+    /// Saves the state of a run, whose root is `root`.
     ///
     /// # Errors
-    /// When the folder cannot be written; what was saved before is still there.
-    pub fn save<E: Engine>(&mut self, run: &mut Run<E>, root: StateRoot) -> io::Result<()> {
-        let steps = run.steps();
+    /// When the folder cannot be written or the worker gives no answer; what was saved before is still there.
+    pub fn save(&mut self, worker: &mut Worker, root: StateRoot) -> Result<(), TrainingError> {
+        let steps = worker.steps();
         if self.journal.checkpoints.iter().all(|checkpoint| checkpoint.steps != steps) {
-            let total = run.layout().total_bytes();
-            atomic_file::replace(&self.image(steps), |file| {
-                file.set_len(total)?;
-                run.write_image(|offset, bytes| {
-                    file.seek(SeekFrom::Start(offset))?;
-                    file.write_all(bytes)
+            let mut failed = None;
+            let written = atomic_file::replace(&self.image(steps), |file| {
+                worker.write_image(file).map_err(|error| {
+                    failed = Some(error);
+                    io::Error::other("not written")
                 })
-            })?;
+            });
+            if let Some(error) = failed {
+                return Err(error.into());
+            }
+            written?;
             self.journal.checkpoints.push(Checkpoint { steps, root });
         }
         if self.journal.checkpoints.len() > MOST {
@@ -140,7 +142,8 @@ impl Checkpoints {
             });
         }
         self.write_journal()?;
-        self.remove_strays()
+        self.remove_strays()?;
+        Ok(())
     }
 
     fn write_journal(&self) -> io::Result<()> {

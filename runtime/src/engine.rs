@@ -1,9 +1,6 @@
 //! The native engine: Wasmtime behind [`Engine`].
 
 use std::fmt;
-use std::io::{self, Write};
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use fedmkt_core::admission::{Admitted, MutableGlobal};
 use fedmkt_core::engine::{Called, Engine, Instance};
@@ -15,8 +12,6 @@ use wasmtime::{
     ValType,
 };
 
-use crate::atomic_file;
-
 /// Bytes of native stack that guests may use: many times what the words that admission counts can take.
 pub const STACK_BYTES: usize = 64 << 20;
 
@@ -26,17 +21,6 @@ const WASI_MODULE: &str = "wasi_snapshot_preview1";
 #[derive(Clone)]
 pub struct Native {
     engine: wasmtime::Engine,
-    cache: Option<Arc<ModuleCache>>,
-}
-
-/// Where compiled modules are kept. What is found there is machine code that will run: each file is sealed with a key
-/// that only this client has.
-#[derive(Clone, Debug)]
-pub struct ModuleCache {
-    /// The folder.
-    pub folder: PathBuf,
-    /// The key of the seals.
-    pub key: [u8; 32],
 }
 
 /// The host could not go on.
@@ -62,7 +46,7 @@ impl Native {
     ///
     /// # Errors
     /// When Wasmtime does not work on this host.
-    pub fn new(cache: Option<ModuleCache>) -> Result<Self, NativeError> {
+    pub fn new() -> Result<Self, NativeError> {
         let mut config = Config::new();
         config
             .cranelift_opt_level(OptLevel::Speed)
@@ -73,10 +57,13 @@ impl Native {
             .wasm_memory64(false)
             .wasm_tail_call(false)
             .wasm_extended_const(true)
+            // The worker process has one thread, and maps nothing but memory.
+            .parallel_compilation(false)
+            .memory_init_cow(false)
             .max_wasm_stack(STACK_BYTES)
             // Not used, but checked against the line above.
             .async_stack_size(STACK_BYTES);
-        Ok(Self { engine: wasmtime::Engine::new(&config)?, cache: cache.map(Arc::new) })
+        Ok(Self { engine: wasmtime::Engine::new(&config)? })
     }
 
     /// The engine's name and version.
@@ -84,45 +71,22 @@ impl Native {
         "wasmtime 48"
     }
 
-    fn cached(&self, cache: &ModuleCache, admitted: &Admitted) -> Result<Module, NativeError> {
-        let mut name = blake3::Hasher::new();
-        name.update(&admitted.wasm);
-        std::hash::Hash::hash(&self.engine.precompile_compatibility_hash(), &mut Blake3(&mut name));
-        let path = cache.folder.join(format!("{}.cwasm", name.finalize().to_hex()));
-        if let Some(code) = std::fs::read(&path).ok().and_then(|file| unseal(&cache.key, file)) {
-            // SAFETY: the seal shows that this client's own engine wrote these bytes.
-            if let Ok(module) = unsafe { Module::deserialize(&self.engine, code) } {
-                return Ok(module);
-            }
-        }
-        let module = Module::new(&self.engine, &admitted.wasm)?;
-        let code = module.serialize()?;
-        // A cache that cannot be written costs time only.
-        let _ = atomic_file::replace(&path, |file| write_sealed(file, &cache.key, &code));
-        Ok(module)
-    }
-}
-
-fn write_sealed(file: &mut impl Write, key: &[u8; 32], code: &[u8]) -> io::Result<()> {
-    file.write_all(blake3::keyed_hash(key, code).as_bytes())?;
-    file.write_all(code)
-}
-
-fn unseal(key: &[u8; 32], mut file: Vec<u8>) -> Option<Vec<u8>> {
-    let seal: [u8; 32] = file.get(..32)?.try_into().ok()?;
-    file.drain(..32);
-    (blake3::keyed_hash(key, &file) == seal).then_some(file)
-}
-
-struct Blake3<'a>(&'a mut blake3::Hasher);
-
-impl std::hash::Hasher for Blake3<'_> {
-    fn finish(&self) -> u64 {
-        0
+    /// A compiled module for keeping: which module it is, and its code.
+    ///
+    /// # Errors
+    /// When Wasmtime cannot.
+    pub fn store(&self, admitted: &Admitted, module: &Module) -> Result<Vec<u8>, NativeError> {
+        let mut kept = blake3::hash(&admitted.wasm).as_bytes().to_vec();
+        kept.extend(module.serialize()?);
+        Ok(kept)
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+    /// The module that was kept, if it is this one and this engine made it. The code will be executed: it must come from
+    /// where only this client writes, and is for a worker process alone.
+    pub fn load(&self, admitted: &Admitted, kept: &[u8]) -> Option<Module> {
+        let code = kept.strip_prefix(blake3::hash(&admitted.wasm).as_bytes())?;
+        // SAFETY: as said above, the bytes are what `serialize` gave.
+        unsafe { Module::deserialize(&self.engine, code) }.ok()
     }
 }
 
@@ -132,10 +96,7 @@ impl Engine for Native {
     type Error = NativeError;
 
     fn compile(&self, admitted: &Admitted) -> Result<Module, NativeError> {
-        match &self.cache {
-            Some(cache) => self.cached(cache, admitted),
-            None => Ok(Module::new(&self.engine, &admitted.wasm)?),
-        }
+        Ok(Module::new(&self.engine, &admitted.wasm)?)
     }
 
     fn instantiate(&self, module: &Module, wasi: Wasi) -> Result<Option<NativeInstance>, NativeError> {

@@ -22,7 +22,7 @@ pub struct Envelope {
     /// The body, what two honest runs cannot differ in.
     pub body: Cid,
     /// The client's Ed25519 public key, 32 bytes.
-    #[serde(with = "bytes")]
+    #[serde(with = "serde_bytes")]
     pub client: Vec<u8>,
     /// Engine and version.
     pub engine: String,
@@ -31,32 +31,8 @@ pub struct Envelope {
     /// Seconds that the run took on the client's machine, interruptions not counted.
     pub seconds: u64,
     /// The signature, 64 bytes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "bytes")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "serde_bytes")]
     pub signature: Vec<u8>,
-}
-
-mod bytes {
-    use serde::{Deserializer, Serializer, de};
-
-    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        struct Bytes;
-        impl de::Visitor<'_> for Bytes {
-            type Value = Vec<u8>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("bytes")
-            }
-
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-                Ok(bytes.to_vec())
-            }
-        }
-        deserializer.deserialize_bytes(Bytes)
-    }
 }
 
 impl Envelope {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! job::Reference --load--> job::Job ----+
-//!                                       +--> training::Prepared --train--> training::Finished --finish--> receipt
+//!                                       +--> training::Session --train--> training::Finished --finish--> receipt
 //! folder --survey--> grant::Grant --pack+
 //! ```
 //!
@@ -25,3 +25,4 @@ pub mod passphrase;
 pub mod policy;
 pub mod requirement;
 pub mod training;
+pub mod worker;

@@ -1,46 +1,43 @@
 //! Runs a job to its end, from wherever it was left.
 
-use std::io::{self, Write};
-use std::sync::Arc;
+use std::io;
 use std::time::{Duration, Instant};
 
-use cid::Cid;
-use fedmkt_core::admission::{Admitted, Refusal};
-use fedmkt_core::engine::Engine;
 use fedmkt_core::image::{Header, Status};
-use fedmkt_core::inputs::{self, Identity, InputError, Inputs};
+use fedmkt_core::inputs;
 use fedmkt_core::roots::{DataRoot, RunId, StateRoot};
-use fedmkt_core::run::{Run, RunError};
 use fedmkt_core::trace::Level;
 
 use crate::checkpoint::Checkpoints;
-use crate::engine::{Native, NativeError};
 use crate::job::Job;
 use crate::packed::Packed;
+use crate::worker::{CodeCache, Limits, Program, Reason, Setup, Worker, WorkerError};
 
-/// Everything that a run is a function of.
-pub struct Prepared {
+/// Everything that a run is a function of, and how it is executed.
+pub struct Session<'a> {
     /// The job.
-    pub job: Cid,
-    /// What the run is bound to.
-    pub identity: Identity,
-    inputs: Arc<Inputs>,
-    admitted: Admitted,
+    pub job: &'a Job,
+    /// The capsule.
+    pub capsule: &'a Packed,
+    /// The run.
+    pub run_id: RunId,
+    /// The program whose processes are workers.
+    pub program: Program,
+    /// Where compiled code is kept.
+    pub cache: Option<CodeCache>,
+    /// Whether the trainer's standard streams are passed on to standard error.
+    pub log: bool,
+    /// How long to wait for the worker.
+    pub limits: Limits,
 }
 
 /// Why a run cannot begin or go on. There is no result, and nothing is lost.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainingError {
-    /// The drives do not make a run.
+    /// The worker process gives no answer, or one that ends the run.
     #[error(transparent)]
-    Inputs(#[from] InputError),
-    /// The profile does not allow the trainer.
-    #[error("the trainer is refused:\n{0}")]
-    Refused(#[from] Refusal),
-    /// The engine or the host could not go on.
-    #[error(transparent)]
-    Run(#[from] RunError<NativeError>),
+    Worker(#[from] WorkerError),
     /// A checkpoint cannot be written.
     #[error("cannot write a checkpoint: {0}")]
     Checkpoint(#[from] io::Error),
@@ -61,145 +58,134 @@ pub struct Finished {
 
 /// What is told while a run goes on.
 pub trait Observer {
-    /// The run goes on from a checkpoint after this many steps.
-    fn resumed(&mut self, steps: u64);
+    /// The run is about to begin, or to go on from a checkpoint, in this worker.
+    ///
+    /// # Errors
+    /// When it must not.
+    fn starts(&mut self, worker: &Worker) -> Result<(), TrainingError>;
 
-    /// A step was executed.
-    fn stepped(&mut self, run: &mut Run<Native>);
+    /// Steps were executed.
+    fn advanced(&mut self, worker: &mut Worker);
 
-    /// Whether to stop after this step.
+    /// Whether to stop.
     fn stop(&self) -> bool;
 }
 
-impl Prepared {
-    /// Checks a job and a capsule, and admits the trainer. Without a `run_id` it is the local run of both.
+impl<'a> Session<'a> {
+    /// The run of a job and a capsule that no market knows.
+    pub fn local(job: &'a Job, capsule: &'a Packed) -> Self {
+        let run_id = inputs::local_run_id(job.root(), DataRoot(capsule.root.0));
+        Self { job, capsule, run_id, program: Program::this(), cache: None, log: false, limits: Limits::default() }
+    }
+
+    /// A worker in which this run has not begun yet. Job and capsule are checked, the trainer is admitted and compiled.
     ///
     /// # Errors
-    /// When the drives are not what they should be, or the trainer is refused.
-    pub fn new(job: &Job, capsule: &Packed, run_id: Option<RunId>) -> Result<Self, TrainingError> {
-        let inputs = Arc::new(Inputs::open(job.drive.bytes.clone(), capsule.bytes.clone())?);
-        let (job_root, data_root) = (job.root(), DataRoot(capsule.root.0));
-        let run_id = run_id.unwrap_or_else(|| inputs::local_run_id(job_root, data_root));
-        let admitted = inputs.admit()?;
-        Ok(Self { job: job.cid, identity: inputs.identity(run_id, job_root, data_root), inputs, admitted })
+    /// When it cannot be started, or something is refused.
+    pub fn worker(&self) -> Result<Worker, TrainingError> {
+        let setup = Setup {
+            job: &self.job.drive,
+            capsule: self.capsule,
+            manifest: &self.job.manifest,
+            run_id: self.run_id,
+            log: self.log,
+            cache: self.cache.as_ref(),
+            limits: self.limits,
+        };
+        Ok(Worker::open(&self.program, &setup)?)
     }
 
-    /// Job drive and capsule, parsed.
-    pub fn inputs(&self) -> &Inputs {
-        &self.inputs
-    }
-
-    fn begin(&self, engine: &Native) -> Result<Run<Native>, TrainingError> {
-        let module = engine.compile(&self.admitted).map_err(RunError::Engine)?;
-        Ok(Run::begin(engine.clone(), module, self.admitted.clone(), self.inputs.clone(), self.identity))
-    }
-
-    /// The latest state at or before `steps` that a checkpoint holds, or the first one.
-    fn resume(&self, engine: &Native, checkpoints: &mut Checkpoints, steps: u64) -> Result<Run<Native>, TrainingError> {
+    /// Goes to the latest state at or before `steps` that a checkpoint holds, or to the beginning.
+    fn resume(&self, worker: &mut Worker, checkpoints: &mut Checkpoints, steps: u64) -> Result<(), TrainingError> {
         while let Some((at, root, image)) = checkpoints.latest(steps) {
-            let module = engine.compile(&self.admitted).map_err(RunError::Engine)?;
-            let (admitted, inputs) = (self.admitted.clone(), self.inputs.clone());
-            match Run::resume(engine.clone(), module, admitted, inputs, self.identity, &image) {
-                Ok(mut run) => {
-                    if run.steps() == at && run.state_root() == root {
-                        return Ok(run);
+            match worker.resume(&image) {
+                Ok(()) => {
+                    if worker.steps() == at && worker.state_root()? == root {
+                        return Ok(());
                     }
                 }
-                Err(RunError::Image(_)) => {}
+                Err(WorkerError::Cannot(Reason::Image, _)) => {}
                 Err(error) => return Err(error.into()),
             }
             // Damaged: an earlier one, or the beginning, leads to the same state.
             checkpoints.forget(at)?;
         }
-        self.begin(engine)
+        Ok(worker.begin()?)
     }
 
     /// Runs to the end, from the last checkpoint on. `None` when the observer stopped it; a checkpoint was then written.
-    /// Another one is written whenever `interval` has passed. With `log`, the trainer's standard streams go to standard
-    /// error.
+    /// Another one is written whenever `interval` has passed.
     ///
     /// # Errors
     /// When the host cannot go on. The same call goes on from the last checkpoint.
     pub fn train(
         &self,
-        engine: &Native,
         checkpoints: &mut Checkpoints,
         interval: Duration,
-        log: bool,
         observer: &mut dyn Observer,
     ) -> Result<Option<Finished>, TrainingError> {
-        let steps_per_segment = self.inputs.manifest().steps_per_segment;
-        let mut run = self.resume(engine, checkpoints, u64::MAX)?;
-        checkpoints.rewind(run.steps() / steps_per_segment);
-        if run.steps() > 0 {
-            observer.resumed(run.steps());
-        }
-        if log {
-            run.set_log(Box::new(|_, bytes| {
-                // A closed stream is no reason to end a run.
-                let _ = io::stderr().write_all(bytes);
-            }));
-        }
+        let manifest = &self.job.manifest;
+        let steps_per_segment = manifest.steps_per_segment;
+        let mut worker = self.worker()?;
+        self.resume(&mut worker, checkpoints, u64::MAX)?;
+        checkpoints.rewind(worker.steps() / steps_per_segment);
+        observer.starts(&worker)?;
         let mut saved = Instant::now();
         loop {
-            let status = run.step()?;
-            let segment_ends = status.is_final() || run.steps().is_multiple_of(steps_per_segment);
-            if segment_ends {
-                checkpoints.push_segment(run.state_root());
+            let segment_end = (worker.steps() / steps_per_segment + 1) * steps_per_segment;
+            let status = worker.advance(segment_end)?;
+            if status.is_final() || worker.steps() == segment_end {
+                checkpoints.push_segment(worker.state_root()?);
             }
-            observer.stepped(&mut run);
+            observer.advanced(&mut worker);
             if status.is_final() {
                 break;
             }
             let stop = observer.stop();
             if stop || saved.elapsed() >= interval {
-                let root = run.state_root();
-                checkpoints.save(&mut run, root)?;
+                let root = worker.state_root()?;
+                checkpoints.save(&mut worker, root)?;
                 saved = Instant::now();
             }
             if stop {
                 return Ok(None);
             }
         }
-        let segments = checkpoints.segments().to_vec();
-        let count = if run.status() == Status::Done { self.inputs.manifest().results.len() } else { 0 };
-        let results = (0..count).map(|index| run.result(index).expect("a run that is done has its results")).collect();
-        Ok(Some(Finished { header: run.header().clone(), segments, results }))
+        let header = worker.header()?;
+        let mut results = Vec::new();
+        if header.status == Status::Done {
+            for (index, file) in manifest.results.iter().enumerate() {
+                results.push(worker.result(index, file.most_bytes)?);
+            }
+        }
+        Ok(Some(Finished { header, segments: checkpoints.segments().to_vec(), results }))
     }
 
-    /// The state after exactly `steps` steps, recomputed from the nearest checkpoint.
+    /// A worker in the state after exactly `steps` steps, recomputed from the nearest checkpoint.
     ///
     /// # Errors
     /// When the host cannot, or the run ends before.
-    pub fn state_at(
-        &self,
-        engine: &Native,
-        checkpoints: &mut Checkpoints,
-        steps: u64,
-    ) -> Result<Run<Native>, TrainingError> {
-        let mut run = self.resume(engine, checkpoints, steps)?;
-        run.advance_to(steps, |_| {})?;
-        if run.steps() == steps { Ok(run) } else { Err(TrainingError::NoSuchStep(steps)) }
+    pub fn state_at(&self, checkpoints: &mut Checkpoints, steps: u64) -> Result<Worker, TrainingError> {
+        let mut worker = self.worker()?;
+        self.resume(&mut worker, checkpoints, steps)?;
+        worker.advance_to(steps)?;
+        if worker.steps() == steps { Ok(worker) } else { Err(TrainingError::NoSuchStep(steps)) }
     }
 
     /// The leaves of a level of the trace, recomputed from the nearest checkpoint.
     ///
     /// # Errors
     /// As [`Self::state_at`].
-    pub fn leaves(
-        &self,
-        engine: &Native,
-        checkpoints: &mut Checkpoints,
-        level: &Level,
-    ) -> Result<Vec<StateRoot>, TrainingError> {
-        let mut run = self.resume(engine, checkpoints, level.first)?;
+    pub fn leaves(&self, checkpoints: &mut Checkpoints, level: &Level) -> Result<Vec<StateRoot>, TrainingError> {
+        let mut worker = self.worker()?;
+        self.resume(&mut worker, checkpoints, level.first)?;
         let mut leaves = Vec::new();
         for end in level.ends() {
-            run.advance_to(end, |_| {})?;
-            if run.steps() != end {
+            worker.advance_to(end)?;
+            if worker.steps() != end {
                 return Err(TrainingError::NoSuchStep(end));
             }
-            leaves.push(run.state_root());
+            leaves.push(worker.state_root()?);
         }
         Ok(leaves)
     }

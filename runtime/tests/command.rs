@@ -204,7 +204,7 @@ fn the_identity_needs_its_passphrase() {
 fn a_run_is_worked_on_by_one_process() {
     let client = Client::new();
     let slow = stepper("(i32.const 0)", "(loop $again (br $again)) (i32.const 0)");
-    let job = client.publish(&slow, |manifest| manifest.limits.step_seconds = 20).to_string();
+    let job = client.publish(&slow, |manifest| manifest.limits.step_seconds = 600).to_string();
     let mut first = client.command(&job).spawn().expect("starts");
     while support::find(&client.home().join("runs"), "lock").is_empty() {
         std::thread::sleep(std::time::Duration::from_millis(5));

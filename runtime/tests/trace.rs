@@ -4,22 +4,25 @@ mod support;
 
 use std::time::Duration;
 
-use fedmkt_core::run::Run;
 use fedmkt_core::trace::Level;
 use fedmkt_runtime::checkpoint::Checkpoints;
-use fedmkt_runtime::engine::Native;
 use fedmkt_runtime::grant::Grant;
 use fedmkt_runtime::home::Home;
 use fedmkt_runtime::identity::Identity;
 use fedmkt_runtime::job::{Job, Reference};
-use fedmkt_runtime::training::{Observer, Prepared, TrainingError};
+use fedmkt_runtime::training::{Observer, Session, TrainingError};
+use fedmkt_runtime::worker::{Program, Worker};
 use support::Client;
 
 struct Silent;
 
 impl Observer for Silent {
-    fn resumed(&mut self, _: u64) {}
-    fn stepped(&mut self, _: &mut Run<Native>) {}
+    fn starts(&mut self, _: &Worker) -> Result<(), TrainingError> {
+        Ok(())
+    }
+
+    fn advanced(&mut self, _: &mut Worker) {}
+
     fn stop(&self) -> bool {
         false
     }
@@ -34,13 +37,14 @@ fn leaves_below_a_segment_lead_from_its_beginning_to_its_end() {
     let identity = Identity::open(&home.identity(), |_| Ok("x".to_owned().into())).expect("an identity");
     let grant = Grant::survey(&client.data()).expect("a grant");
     let capsule = grant.pack(&job.manifest, &identity, &home.capsules().expect("a folder"), &mut |_| {});
-    let prepared = Prepared::new(&job, &capsule.expect("a capsule"), None).expect("prepared");
-    let engine = Native::new(None).expect("an engine");
-    let folder = home.run(prepared.identity.run_id).expect("a folder");
+    let capsule = capsule.expect("a capsule");
+    let program = Program { path: env!("CARGO_BIN_EXE_fedmkt-run").into(), arguments: Vec::new() };
+    let session = Session { program, ..Session::local(&job, &capsule) };
+    let folder = home.run(session.run_id).expect("a folder");
     let open = || Checkpoints::open(&folder).expect("opened").expect("nobody else works there");
 
     let mut checkpoints = open();
-    let trained = prepared.train(&engine, &mut checkpoints, Duration::ZERO, false, &mut Silent).expect("trained");
+    let trained = session.train(&mut checkpoints, Duration::ZERO, &mut Silent).expect("trained");
     let segments = trained.expect("not stopped").segments;
     assert_eq!(segments.len(), 9);
     drop(checkpoints);
@@ -51,16 +55,16 @@ fn leaves_below_a_segment_lead_from_its_beginning_to_its_end() {
             support::find(&folder, ".state").iter().for_each(|image| std::fs::remove_file(image).expect("removed"));
         }
         let mut checkpoints = open();
-        assert_eq!(prepared.leaves(&engine, &mut checkpoints, &top).expect("the top level"), segments);
+        assert_eq!(session.leaves(&mut checkpoints, &top).expect("the top level"), segments);
         for (index, end) in (0..).zip(&segments) {
             let level = top.below(index).expect("a segment of several steps");
-            let leaves = prepared.leaves(&engine, &mut checkpoints, &level).expect("the segment's steps");
+            let leaves = session.leaves(&mut checkpoints, &level).expect("the segment's steps");
             assert_eq!(leaves.len() as u64, level.steps);
             assert_eq!(leaves.last(), Some(end));
-            let mut state = prepared.state_at(&engine, &mut checkpoints, level.first + 1).expect("a state");
-            assert_eq!(state.state_root(), leaves[0]);
+            let mut state = session.state_at(&mut checkpoints, level.first + 1).expect("a state");
+            assert_eq!(state.state_root().expect("a root"), leaves[0]);
         }
-        let beyond = prepared.state_at(&engine, &mut checkpoints, 62).err();
+        let beyond = session.state_at(&mut checkpoints, 62).err();
         assert!(matches!(beyond, Some(TrainingError::NoSuchStep(62))));
     }
 }

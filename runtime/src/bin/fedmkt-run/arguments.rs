@@ -63,6 +63,10 @@ pub struct Arguments {
     #[arg(long)]
     pub log: bool,
 
+    /// Refuse to run where the system cannot lock the trainer's process in (seccomp, Landlock)
+    #[arg(long)]
+    pub require_isolation: bool,
+
     /// Seconds between checkpoints
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub checkpoint_every: Duration,

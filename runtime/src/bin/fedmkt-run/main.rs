@@ -4,17 +4,15 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use clap::Parser;
 use fedmkt_core::image::Status;
-use fedmkt_core::run::RunError;
+use fedmkt_core::pack::Pack;
 use fedmkt_runtime::checkpoint::Checkpoints;
 use fedmkt_runtime::consent::{Bytes, Consent};
-use fedmkt_runtime::engine::{ModuleCache, Native, STACK_BYTES};
 use fedmkt_runtime::finish::{Receipt, finish};
 use fedmkt_runtime::grant::{Grant, GrantError};
 use fedmkt_runtime::home::Home;
@@ -22,7 +20,8 @@ use fedmkt_runtime::identity::Identity;
 use fedmkt_runtime::job::{Job, LoadError};
 use fedmkt_runtime::passphrase::passphrase;
 use fedmkt_runtime::policy::Policy;
-use fedmkt_runtime::training::{Finished, Prepared, TrainingError};
+use fedmkt_runtime::training::{Finished, Session, TrainingError};
+use fedmkt_runtime::worker::{self, CodeCache, Reason, WorkerError};
 use fedmkt_runtime::{metrics, requirement};
 use fedmkt_store::FolderStore;
 use serde_json::{Value, json};
@@ -59,6 +58,7 @@ impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
 }
 
 fn main() -> ExitCode {
+    worker::enter();
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -99,15 +99,16 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     let capsule = grant
         .pack(&job.manifest, &identity, &capsules, &mut packing)
         .map_err(|error| (exit_of_grant(&error), error.into()))?;
-    let prepared = Prepared::new(&job, &capsule, None).map_err(|error| (exit_of_training(&error), error.into()))?;
-    requirement::check(&job.manifest.data, prepared.inputs().data())
+    let data = Pack::open(capsule.bytes.clone()).or_exit(Exit::Host)?;
+    requirement::check(&job.manifest.data, &data)
         .with_context(|| format!("{} does not fit the job", path.display()))
         .or_exit(Exit::Data)?;
 
-    let cache = ModuleCache { folder: home.modules().or_exit(Exit::Host)?, key: identity.cache_key() };
+    let cache = CodeCache { folder: home.modules().or_exit(Exit::Host)?, key: identity.cache_key() };
+    let session = Session { cache: Some(cache), log: arguments.log, ..Session::local(&job, &capsule) };
     let started = Instant::now();
-    let finished = train(arguments, &home, &job, &prepared, cache)?;
-    let out = arguments.out.clone().unwrap_or_else(|| default_out(&prepared));
+    let finished = train(arguments, &home, &session)?;
+    let out = arguments.out.clone().unwrap_or_else(|| default_out(&session));
     let receipt =
         finish(&store, &identity, job.cid, &job.manifest, &finished, &out, started.elapsed()).or_exit(Exit::Host)?;
     report(arguments, &finished, &receipt, &out).or_exit(Exit::Host)?;
@@ -134,14 +135,20 @@ fn exit_of_grant(error: &GrantError) -> Exit {
 
 fn exit_of_training(error: &TrainingError) -> Exit {
     match error {
-        TrainingError::Inputs(_) | TrainingError::Refused(_) => Exit::Job,
-        TrainingError::Run(RunError::Engine(_)) => Exit::Limit,
+        TrainingError::Worker(WorkerError::Cannot(Reason::Inputs | Reason::Refused, _)) => Exit::Job,
+        TrainingError::Worker(
+            WorkerError::Cannot(..)
+            | WorkerError::TooLong { .. }
+            | WorkerError::Died(_)
+            | WorkerError::Nonsense(_)
+            | WorkerError::NotIsolated(_),
+        ) => Exit::Limit,
         _ => Exit::Host,
     }
 }
 
-fn default_out(prepared: &Prepared) -> PathBuf {
-    let run_id = prepared.identity.run_id.to_string();
+fn default_out(session: &Session<'_>) -> PathBuf {
+    let run_id = session.run_id.to_string();
     format!("fedmkt-{}", &run_id[2..10]).into()
 }
 
@@ -186,8 +193,8 @@ fn packing_progress(total: u64) -> impl FnMut(u64) {
     }
 }
 
-fn train(arguments: &Arguments, home: &Home, job: &Job, prepared: &Prepared, cache: ModuleCache) -> Outcome<Finished> {
-    let folder = home.run(prepared.identity.run_id).or_exit(Exit::Host)?;
+fn train(arguments: &Arguments, home: &Home, session: &Session<'_>) -> Outcome<Finished> {
+    let folder = home.run(session.run_id).or_exit(Exit::Host)?;
     let mut checkpoints = Checkpoints::open(&folder)
         .or_exit(Exit::Host)?
         .ok_or_else(|| (Exit::Host, anyhow!("this run is going on in another process: wait for it, or end it")))?;
@@ -201,49 +208,15 @@ fn train(arguments: &Arguments, home: &Home, job: &Job, prepared: &Prepared, cac
         eprintln!("Stopping after this step (again: at once).");
     };
     ctrlc::set_handler(handler).or_exit(Exit::Host)?;
-    let steps = Arc::new(AtomicU64::new(0));
-    watch(steps.clone(), Duration::from_secs(job.manifest.limits.step_seconds));
-
-    let mut progress = Progress::new(job.manifest.limits.steps, interrupted, steps);
-    let interval = arguments.checkpoint_every;
-    let log = arguments.log;
-    // Guests recurse on the native stack, deeper than main threads have.
-    let trained = thread::scope(|scope| {
-        let work = || {
-            let engine = Native::new(Some(cache)).map_err(RunError::Engine)?;
-            let trained = prepared.train(&engine, &mut checkpoints, interval, log, &mut progress);
-            progress.finish();
-            trained
-        };
-        let thread = thread::Builder::new().stack_size(STACK_BYTES + (8 << 20)).spawn_scoped(scope, work);
-        thread.map(|thread| thread.join().expect("the thread does not panic"))
-    })
-    .or_exit(Exit::Host)?;
+    let most_steps = session.job.manifest.limits.steps;
+    let mut progress = Progress::new(most_steps, interrupted, arguments.require_isolation);
+    let trained = session.train(&mut checkpoints, arguments.checkpoint_every, &mut progress);
+    progress.finish();
     match trained {
         Ok(Some(finished)) => Ok(finished),
         Ok(None) => Err((Exit::Interrupted, anyhow!("interrupted; the same command goes on from here"))),
         Err(error) => Err((exit_of_training(&error), error.into())),
     }
-}
-
-/// Ends the process when a step takes longer than the job says. What is on disk is whole.
-fn watch(steps: Arc<AtomicU64>, limit: Duration) {
-    thread::spawn(move || {
-        let (mut seen, mut since) = (0, Instant::now());
-        loop {
-            thread::sleep(limit.min(Duration::from_millis(200)));
-            let now = steps.load(Ordering::Relaxed);
-            if now != seen {
-                (seen, since) = (now, Instant::now());
-            } else if since.elapsed() > limit {
-                eprintln!(
-                    "fedmkt-run: step {seen} takes longer than {} s, which is the job's own limit: there is no result",
-                    limit.as_secs()
-                );
-                std::process::exit(Exit::Limit as i32);
-            }
-        }
-    });
 }
 
 fn report(arguments: &Arguments, finished: &Finished, receipt: &Receipt, out: &Path) -> anyhow::Result<()> {

@@ -2,17 +2,18 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use fedmkt_core::run::Run;
 use fedmkt_runtime::consent::printable;
-use fedmkt_runtime::engine::Native;
 use fedmkt_runtime::metrics;
-use fedmkt_runtime::training::Observer;
+use fedmkt_runtime::training::{Observer, TrainingError};
+use fedmkt_runtime::worker::{Worker, WorkerError};
 use indicatif::{ProgressBar, ProgressStyle};
 
 const LINE_EVERY: Duration = Duration::from_secs(5);
+/// The most bytes of metrics that are looked at while a run goes on.
+const MOST_METRICS: u64 = 16 << 20;
 const METRICS_EVERY: Duration = Duration::from_millis(500);
 
 /// Shows a run's progress and tells it when to stop.
@@ -20,8 +21,7 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     most_steps: u64,
     interrupted: Arc<AtomicBool>,
-    /// Steps so far, for the watch on their time.
-    steps: Arc<AtomicU64>,
+    require_isolation: bool,
     last_line: Instant,
     last_metrics: Instant,
     shown: String,
@@ -29,13 +29,28 @@ pub struct Progress {
 
 impl Progress {
     /// For a run of at most this many steps.
-    pub fn new(most_steps: u64, interrupted: Arc<AtomicBool>, steps: Arc<AtomicU64>) -> Self {
+    pub fn new(most_steps: u64, interrupted: Arc<AtomicBool>, require_isolation: bool) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:30} step {pos} of at most {len}  {elapsed}  {msg}");
             ProgressBar::new(most_steps).with_style(style.expect("a template"))
         });
         let now = Instant::now();
-        Self { bar, most_steps, interrupted, steps, last_line: now, last_metrics: now, shown: String::new() }
+        Self {
+            bar,
+            most_steps,
+            interrupted,
+            require_isolation,
+            last_line: now,
+            last_metrics: now,
+            shown: String::new(),
+        }
+    }
+
+    fn line(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => eprintln!("{line}"),
+        }
     }
 
     /// The run is over.
@@ -47,20 +62,30 @@ impl Progress {
 }
 
 impl Observer for Progress {
-    fn resumed(&mut self, steps: u64) {
-        let line = format!("Going on after step {steps}.");
-        match &self.bar {
-            Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+    fn starts(&mut self, worker: &Worker) -> Result<(), TrainingError> {
+        let walls = worker.walls();
+        let missing: Vec<_> = [(walls.seccomp, "seccomp"), (walls.landlock, "Landlock")]
+            .into_iter()
+            .filter_map(|(there, name)| (!there).then_some(name))
+            .collect();
+        if !missing.is_empty() {
+            let missing = missing.join(" and ");
+            if self.require_isolation {
+                return Err(WorkerError::NotIsolated(missing).into());
+            }
+            self.line(&format!("Notice: this system has no {missing}; the trainer runs behind one wall less."));
         }
+        if worker.steps() > 0 {
+            self.line(&format!("Going on after step {}.", worker.steps()));
+        }
+        Ok(())
     }
 
-    fn stepped(&mut self, run: &mut Run<Native>) {
-        let steps = run.steps();
-        self.steps.store(steps, Ordering::Relaxed);
+    fn advanced(&mut self, worker: &mut Worker) {
+        let steps = worker.steps();
         if self.last_metrics.elapsed() >= METRICS_EVERY {
             self.last_metrics = Instant::now();
-            let points = run.peek(metrics::FILE).map(|file| metrics::parse(&file)).unwrap_or_default();
+            let points = worker.peek(metrics::FILE, MOST_METRICS).map(|file| metrics::parse(&file)).unwrap_or_default();
             let values: Vec<_> = metrics::last(&points)
                 .into_iter()
                 .take(4)

@@ -1,0 +1,77 @@
+//! What a worker process could try if a trainer broke out of the engine. For tests only.
+//!
+//! Started in place of a worker: `ARGUMENT 1` is the memory limit, `ARGUMENT 2` what to try. It first locks itself in as
+//! any worker does; what it tries then must fail or end it. It exits with 99 when something succeeded.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+
+const SUCCEEDED: i32 = 99;
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().collect();
+    let data_bytes = arguments[1].parse().expect("a number");
+    let walls = fedmkt_runtime::worker::lock_in(data_bytes).expect("locked in");
+    let ready = serde_json::json!({ "Ready": { "seccomp": walls.seccomp, "landlock": walls.landlock } });
+    let ready = fedmkt_core::dagcbor::encode(&ready);
+    // SAFETY: the channel, as for any worker.
+    let channel = unsafe { OwnedFd::from_raw_fd(0) };
+    let send = |packet: &[u8]| {
+        let slices = [io::IoSlice::new(packet)];
+        rustix::net::sendmsg(&channel, &slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL).map(|_| ())
+    };
+    let attempt = arguments[2].as_str();
+    send(&ready).expect("sent");
+    let got_somewhere = match attempt {
+        "hang" => loop {
+            std::hint::spin_loop();
+        },
+        "read a file" => File::open("/etc/passwd").and_then(|mut file| file.read(&mut [0])).is_ok(),
+        "write a file" => File::create("/tmp/fedmkt-hostile").is_ok(),
+        "list a folder" => std::fs::read_dir("/").is_ok(),
+        "connect" => TcpStream::connect("127.0.0.1:80").is_ok(),
+        "connect to a socket file" => UnixStream::connect("/run/dbus/system_bus_socket").is_ok(),
+        "start a program" => Command::new("/bin/true").status().is_ok(),
+        "start a thread" => std::thread::Builder::new().spawn(|| {}).is_ok(),
+        "kill its host" => {
+            let host = rustix::process::getppid().expect("a host");
+            rustix::process::kill_process(host, rustix::process::Signal::KILL).is_ok()
+        }
+        "take all memory" => {
+            let mut all = Vec::new();
+            // Up to 64 GiB, touched.
+            for _ in 0..64 {
+                let mut part: Vec<u8> = Vec::new();
+                if part.try_reserve_exact(1 << 30).is_err() {
+                    std::process::exit(1);
+                }
+                part.resize(1 << 30, 1);
+                all.push(part);
+            }
+            true
+        }
+        "nonsense" => send(b"\xff\xfenonsense").is_err(),
+        "empty" => send(b"").is_err(),
+        "another reply" => send(&ready).is_err(),
+        "a flood" => {
+            while send(&ready).is_ok() {}
+            false
+        }
+        "too large" => send(&vec![0; 100_000]).is_err(),
+        "a flood of words" => {
+            for _ in 0..10_000 {
+                let _ = io::stderr().write_all(b"\x1b[2J\x07 I am your bank\n");
+            }
+            false
+        }
+        "exit" => false,
+        other => panic!("{other:?} is not known"),
+    };
+    std::process::exit(if got_somewhere { SUCCEEDED } else { 1 });
+}

@@ -1,0 +1,528 @@
+//! The process in which a stranger's code runs.
+//!
+//! Wasmtime is one wall around a trainer; the process that it runs in is the second. The worker is this same program,
+//! started again; before it reads anything foreign it locks itself in: no new files, no network, no other processes, a
+//! short list of system calls, bounded memory. What it needs it gets as open descriptors through a channel, one request
+//! and one reply at a time. The host believes what a worker says about a run, as a receipt is the client's own claim,
+//! but is never harmed by it: packets are bounded, files that a worker wrote are bounded and checked, and a worker that
+//! takes too long is ended.
+
+mod channel;
+mod inside;
+mod protocol;
+mod walls;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fedmkt_core::image::{Header, Status};
+use fedmkt_core::manifest::Manifest;
+use fedmkt_core::roots::{DataRoot, JobRoot, RunId, StateRoot};
+use fedmkt_core::tree::PAGE_BYTES;
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use channel::Channel;
+pub use protocol::{Reason, Walls};
+use protocol::{Reply, Request};
+
+use crate::atomic_file;
+use crate::packed::Packed;
+
+/// By this name a program knows that it is to be a worker.
+const NAME: &str = "fedmkt-worker";
+
+/// Memory beside the guest's: the engine, compiling, hashing.
+const OWN_BYTES: u64 = 3 << 30;
+
+/// How long the host waits for what is not a step of the trainer.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For starting a process, then for reading, admitting and compiling a trainer.
+    pub start: Duration,
+    /// For anything else: hashing, writing images and results.
+    pub service: Duration,
+}
+
+impl Default for Limits {
+    /// Five and ten minutes: no honest job needs as much.
+    fn default() -> Self {
+        Self { start: Duration::from_secs(300), service: Duration::from_secs(600) }
+    }
+}
+
+/// The last bytes of a worker's standard error that are kept, to tell why it died.
+const LAST_WORDS: usize = 4096;
+
+/// What a program that starts workers calls first in `main`: when it was started as one, it never returns.
+pub fn enter() {
+    let mut arguments = std::env::args_os();
+    if arguments.next().as_deref() != Some(OsStr::new(NAME)) {
+        return;
+    }
+    let data_bytes = arguments.next().and_then(|bytes| bytes.to_str()?.parse().ok());
+    let served = (|| {
+        let walls = lock_in(data_bytes.ok_or(io::ErrorKind::InvalidInput)?)?;
+        // SAFETY: the host put the channel there, and nothing else in this process uses it.
+        let channel = Channel::new(unsafe { OwnedFd::from_raw_fd(0) });
+        channel.send(&Reply::Ready(walls), &[])?;
+        inside::serve(&channel)
+    })();
+    if let Err(error) = &served {
+        let _ = writeln!(io::stderr(), "{error}");
+    }
+    std::process::exit(i32::from(served.is_err()));
+}
+
+/// Locks the present process in as a worker is, for ever.
+///
+/// # Errors
+/// When a mechanism that every Linux has fails.
+pub fn lock_in(data_bytes: u64) -> io::Result<Walls> {
+    walls::lock_in(data_bytes)
+}
+
+/// Why a worker gave no answer. There is no result, and nothing is lost.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// It cannot be started.
+    #[error("cannot start a worker process: {0}")]
+    Start(#[source] io::Error),
+    /// It says that it cannot.
+    #[error("{prefix}{1}", prefix = if *.0 == Reason::Refused { "the trainer is refused:\n" } else { "" })]
+    Cannot(Reason, String),
+    /// It takes too long.
+    #[error("{what} takes longer than {} s: the worker was ended, there is no result", .limit.as_secs())]
+    TooLong {
+        /// What.
+        what: &'static str,
+        /// The limit.
+        limit: Duration,
+    },
+    /// It is gone.
+    #[error("the worker process died ({0}): there is no result")]
+    Died(String),
+    /// It said something that makes no sense.
+    #[error("the worker process sent nonsense ({0}): it was ended, there is no result")]
+    Nonsense(String),
+    /// The system lacks a wall that was asked for.
+    #[error("this system has no {0}: without --require-isolation the trainer runs behind one wall less")]
+    NotIsolated(String),
+    /// A file that it is to write to, or wrote to, fails.
+    #[error("cannot {0}: {1}")]
+    File(&'static str, #[source] io::Error),
+}
+
+/// How to start workers.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// A program that calls [`enter`].
+    pub path: PathBuf,
+    /// Arguments after the memory limit; a worker has none.
+    pub arguments: Vec<String>,
+}
+
+impl Program {
+    /// The present program.
+    pub fn this() -> Self {
+        Self { path: "/proc/self/exe".into(), arguments: Vec::new() }
+    }
+}
+
+/// Where compiled code is kept. Only a locked-in worker runs what is found there; the seal tells files of this client
+/// from others.
+#[derive(Clone, Debug)]
+pub struct CodeCache {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The key of the seals.
+    pub key: [u8; 32],
+}
+
+/// What a worker is to run.
+pub struct Setup<'a> {
+    /// The job drive.
+    pub job: &'a Packed,
+    /// The capsule.
+    pub capsule: &'a Packed,
+    /// What the job asks for.
+    pub manifest: &'a Manifest,
+    /// The run.
+    pub run_id: RunId,
+    /// Whether the guest's standard streams are passed on to standard error.
+    pub log: bool,
+    /// Where compiled code is kept.
+    pub cache: Option<&'a CodeCache>,
+    /// How long to wait.
+    pub limits: Limits,
+}
+
+/// A worker process with an open run.
+pub struct Worker {
+    child: Child,
+    channel: Channel,
+    walls: Walls,
+    last_words: Arc<Mutex<Vec<u8>>>,
+    limits: Limits,
+    step_limit: Duration,
+    steps: u64,
+    status: Status,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Worker(process {}, {} steps)", self.child.id(), self.steps)
+    }
+}
+
+impl Worker {
+    /// Starts a worker that has read, admitted and compiled what it is to run.
+    ///
+    /// # Errors
+    /// When it cannot be started, or the inputs are refused.
+    pub fn open(program: &Program, setup: &Setup<'_>) -> Result<Self, WorkerError> {
+        let limits = &setup.manifest.limits;
+        let data_bytes = OWN_BYTES + limits.memory + limits.output + limits.scratch;
+        let mut worker = Self::start(program, data_bytes, setup, limits.step_seconds)?;
+        let open = |path: &Path| File::open(path).map_err(|error| WorkerError::File("open a drive", error));
+        let (job, data) = (open(&setup.job.path)?, open(&setup.capsule.path)?);
+        let cached = setup.cache.map(|cache| (cache, cache.path(setup)));
+        let code = cached.as_ref().and_then(|(cache, path)| cache.unsealed(path));
+        let request = Request::Open {
+            run_id: setup.run_id,
+            job_root: JobRoot(setup.job.root.0),
+            data_root: DataRoot(setup.capsule.root.0),
+            log: setup.log,
+        };
+        let descriptors = [Some(job.as_fd()), Some(data.as_fd()), code.as_ref().map(File::as_fd)];
+        let descriptors: Vec<_> = descriptors.into_iter().flatten().collect();
+        match worker.ask("reading and compiling the trainer", setup.limits.start, &request, &descriptors)? {
+            Reply::Opened { compiled: false } => {}
+            Reply::Opened { compiled: true } => {
+                if let Some((cache, path)) = cached {
+                    let code = worker.written("writing compiled code", &Request::Code)?;
+                    // A cache that cannot be written costs time only.
+                    let _ = cache.seal(&path, code);
+                }
+            }
+            other => return Err(worker.nonsense(&other)),
+        }
+        Ok(worker)
+    }
+
+    fn start(program: &Program, data_bytes: u64, setup: &Setup<'_>, step_seconds: u64) -> Result<Self, WorkerError> {
+        let log = setup.log;
+        let (channel, theirs) = Channel::pair().map_err(WorkerError::Start)?;
+        let mut child = Command::new(&program.path)
+            .arg0(NAME)
+            .arg(data_bytes.to_string())
+            .args(&program.arguments)
+            .env_clear()
+            .current_dir("/")
+            // Ctrl-C is for the host, which then ends the worker in its own time.
+            .process_group(0)
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(WorkerError::Start)?;
+        let last_words = Arc::new(Mutex::new(Vec::new()));
+        let stderr = child.stderr.take().expect("it is piped");
+        let words = last_words.clone();
+        thread::spawn(move || pass_on(stderr, log, &words));
+        let mut worker = Self {
+            child,
+            channel,
+            walls: Walls::default(),
+            last_words,
+            limits: setup.limits,
+            step_limit: Duration::from_secs(step_seconds),
+            steps: 0,
+            status: Status::Running,
+        };
+        match worker.reply("starting a worker process", setup.limits.start)? {
+            Reply::Ready(walls) => worker.walls = walls,
+            other => return Err(worker.nonsense(&other)),
+        }
+        Ok(worker)
+    }
+
+    /// What keeps it in.
+    pub fn walls(&self) -> Walls {
+        self.walls
+    }
+
+    /// Steps executed since the beginning of the run.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// How the run stands.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Goes to the state before step 0.
+    ///
+    /// # Errors
+    /// When the worker gives no answer.
+    pub fn begin(&mut self) -> Result<(), WorkerError> {
+        self.move_to("beginning", self.limits.service, &Request::Begin, &[])
+    }
+
+    /// Goes to the state in this image.
+    ///
+    /// # Errors
+    /// When the image is not one of this run, or the worker gives no answer.
+    pub fn resume(&mut self, image: &File) -> Result<(), WorkerError> {
+        self.move_to("reading a checkpoint", self.limits.service, &Request::Resume, &[image.as_fd()])
+    }
+
+    /// Executes steps, until so many have been executed since the beginning or a moment has passed.
+    ///
+    /// # Errors
+    /// When a step takes longer than the job allows, or the worker gives no answer.
+    pub fn advance(&mut self, to: u64) -> Result<Status, WorkerError> {
+        // A reply is due a moment after the end of the step that goes on at the moment's end.
+        let limit = self.step_limit + Duration::from_millis(100);
+        self.move_to("a step of the trainer", limit, &Request::Advance { to }, &[])?;
+        Ok(self.status)
+    }
+
+    /// Executes steps until exactly so many have been executed since the beginning, or the run is finished.
+    ///
+    /// # Errors
+    /// As [`Self::advance`].
+    pub fn advance_to(&mut self, steps: u64) -> Result<Status, WorkerError> {
+        while !self.status.is_final() && self.steps < steps {
+            self.advance(steps)?;
+        }
+        Ok(self.status)
+    }
+
+    /// The root of the present state.
+    ///
+    /// # Errors
+    /// When the worker gives no answer.
+    pub fn state_root(&mut self) -> Result<StateRoot, WorkerError> {
+        match self.ask("hashing the state", self.limits.service, &Request::Root, &[])? {
+            Reply::Root(root) => Ok(root),
+            other => Err(self.nonsense(&other)),
+        }
+    }
+
+    /// The header of the present state.
+    ///
+    /// # Errors
+    /// When the worker gives no answer.
+    pub fn header(&mut self) -> Result<Header, WorkerError> {
+        let reply = self.ask("reading the header", self.limits.service, &Request::Header, &[])?;
+        let header = match &reply {
+            Reply::Header(page) => page.as_slice().try_into().ok(),
+            _ => None,
+        };
+        let header = header.and_then(|page: &[u8; PAGE_BYTES]| Header::decode(page).ok());
+        match header {
+            Some(header) if header.steps == self.steps && header.status == self.status => Ok(header),
+            _ => Err(self.nonsense(&reply)),
+        }
+    }
+
+    /// Writes the present state's image to a file, which is empty.
+    ///
+    /// # Errors
+    /// When the worker gives no answer, or the disk is full.
+    pub fn write_image(&mut self, file: &File) -> Result<(), WorkerError> {
+        match self.ask("writing a checkpoint", self.limits.service, &Request::Image, &[file.as_fd()])? {
+            Reply::Done => Ok(()),
+            other => Err(self.nonsense(&other)),
+        }
+    }
+
+    /// The content of a result of a run that is done, if it has no more bytes than it may.
+    ///
+    /// # Errors
+    /// When the worker gives no answer.
+    pub fn result(&mut self, index: usize, most_bytes: u64) -> Result<Vec<u8>, WorkerError> {
+        let file = self.written("writing a result", &Request::Result { index: index as u64 })?;
+        self.read(file, most_bytes)
+    }
+
+    /// What there is so far of a file in `/out`, at most so many bytes.
+    ///
+    /// # Errors
+    /// When the worker gives no answer.
+    pub fn peek(&mut self, name: &str, most_bytes: u64) -> Result<Vec<u8>, WorkerError> {
+        let file = self.written("reading a file", &Request::Peek { name: name.into() })?;
+        self.read(file, most_bytes)
+    }
+
+    fn read(&mut self, mut file: File, most_bytes: u64) -> Result<Vec<u8>, WorkerError> {
+        let mut content = Vec::new();
+        let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(most_bytes + 1).read_to_end(&mut content));
+        read.map_err(|error| WorkerError::File("read what the worker wrote", error))?;
+        if content.len() as u64 > most_bytes {
+            return Err(self.ended("a file that is too large".into()));
+        }
+        Ok(content)
+    }
+
+    /// Asks the worker to write to a new file without a name.
+    fn written(&mut self, what: &'static str, request: &Request) -> Result<File, WorkerError> {
+        let file = tempfile::tempfile().map_err(|error| WorkerError::File("make a temporary file", error))?;
+        match self.ask(what, self.limits.service, request, &[file.as_fd()])? {
+            Reply::Done => Ok(file),
+            other => Err(self.nonsense(&other)),
+        }
+    }
+
+    fn move_to(
+        &mut self,
+        what: &'static str,
+        limit: Duration,
+        request: &Request,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), WorkerError> {
+        match self.ask(what, limit, request, descriptors)? {
+            Reply::At { steps, status } => {
+                (self.steps, self.status) = (steps, status);
+                Ok(())
+            }
+            other => Err(self.nonsense(&other)),
+        }
+    }
+
+    fn ask(
+        &mut self,
+        what: &'static str,
+        limit: Duration,
+        request: &Request,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<Reply, WorkerError> {
+        if let Err(error) = self.channel.send(request, descriptors) {
+            return Err(self.died(&error));
+        }
+        match self.reply(what, limit)? {
+            Reply::Cannot(reason, text) => Err(WorkerError::Cannot(reason, text)),
+            reply => Ok(reply),
+        }
+    }
+
+    fn reply(&mut self, what: &'static str, limit: Duration) -> Result<Reply, WorkerError> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            match rustix::event::poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Some(&timeout)) {
+                Ok(0) => {
+                    self.end();
+                    return Err(WorkerError::TooLong { what, limit });
+                }
+                Ok(_) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(self.died(&error.into())),
+            }
+        }
+        match self.channel.receive() {
+            Ok((reply, _)) => Ok(reply),
+            Err(error) if error.kind() == io::ErrorKind::Other => Err(self.ended(error.to_string())),
+            Err(error) => Err(self.died(&error)),
+        }
+    }
+
+    fn nonsense(&mut self, reply: &Reply) -> WorkerError {
+        let mut text = format!("{reply:?}");
+        text.truncate(text.floor_char_boundary(100));
+        self.ended(text)
+    }
+
+    fn ended(&mut self, text: String) -> WorkerError {
+        self.end();
+        WorkerError::Nonsense(crate::consent::printable(&text))
+    }
+
+    fn died(&mut self, error: &io::Error) -> WorkerError {
+        self.end();
+        let status = self.child.wait().map_or_else(|_| error.to_string(), |status| status.to_string());
+        // What it said last is on its way through the pipe until the pipe is closed.
+        thread::sleep(Duration::from_millis(50));
+        let words = self.last_words.lock().map(|words| String::from_utf8_lossy(&words).trim().to_owned());
+        let words = words.unwrap_or_default();
+        let separator = if words.is_empty() { "" } else { "; its last words: " };
+        WorkerError::Died(format!("{status}{separator}{}", crate::consent::printable(&words)))
+    }
+
+    fn end(&mut self) {
+        // It may be gone already.
+        let _ = self.child.kill();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.end();
+        let _ = self.child.wait();
+    }
+}
+
+/// Passes a worker's standard error on, made safe for terminals, and keeps its end.
+fn pass_on(mut stderr: impl Read, log: bool, last_words: &Mutex<Vec<u8>>) {
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = stderr.read(&mut buffer) {
+        let bytes = &buffer[..count];
+        if log {
+            let text = String::from_utf8_lossy(bytes);
+            for line in text.split_inclusive('\n') {
+                let end = if line.ends_with('\n') { "\n" } else { "" };
+                eprint!("{}{end}", crate::consent::printable(line.trim_end_matches('\n')));
+            }
+        }
+        let Ok(mut words) = last_words.lock() else { return };
+        words.extend_from_slice(bytes);
+        let surplus = words.len().saturating_sub(LAST_WORDS);
+        words.drain(..surplus);
+    }
+}
+
+impl CodeCache {
+    /// What was compiled depends on the trainer and the memory that the job allows; the worker checks that it is right.
+    fn path(&self, setup: &Setup<'_>) -> PathBuf {
+        let mut name = blake3::Hasher::new_keyed(&self.key);
+        name.update(setup.manifest.trainer.to_string().as_bytes());
+        name.update(&setup.manifest.limits.memory.to_le_bytes());
+        self.folder.join(format!("{}.code", name.finalize().to_hex()))
+    }
+
+    /// The code in a file of this client, the descriptor standing after the seal.
+    fn unsealed(&self, path: &Path) -> Option<File> {
+        let mut file = File::open(path).ok()?;
+        let mut seal = [0; 32];
+        file.read_exact(&mut seal).ok()?;
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update_reader(&mut file).ok()?;
+        (hasher.finalize() == seal).then_some(())?;
+        file.seek(SeekFrom::Start(32)).ok()?;
+        Some(file)
+    }
+
+    fn seal(&self, path: &Path, mut code: File) -> io::Result<()> {
+        code.seek(SeekFrom::Start(0))?;
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update_reader(&mut code)?;
+        code.seek(SeekFrom::Start(0))?;
+        atomic_file::replace(path, |file| {
+            file.write_all(hasher.finalize().as_bytes())?;
+            io::copy(&mut code, file)
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! The second wall: what is left to a process in which a stranger's code runs.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+use super::protocol::Walls;
+use crate::engine::STACK_BYTES;
+
+/// The most bytes of a file that a worker may write to: above every state image and every compiled module.
+const FILE_BYTES: u64 = 1 << 30;
+
+/// Descriptors: the channel, standard streams, and a few files at a time.
+const DESCRIPTORS: u64 = 32;
+
+/// What a worker may ask of the kernel: to use memory and the descriptors that it was handed, to wait, and to end.
+const SYSTEM_CALLS: &[libc::c_long] = &[
+    // The channel, and files that came through it.
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_lseek,
+    libc::SYS_ftruncate,
+    libc::SYS_fstat,
+    libc::SYS_close,
+    // What Rust's `File::metadata` asks with; no path can be opened all the same.
+    libc::SYS_statx,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_newfstatat,
+    // Memory; compiled code is made executable.
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    // Traps of the guest arrive as signals.
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    // Locks, keys of hash maps, the moment after which a reply is due.
+    libc::SYS_futex,
+    libc::SYS_getrandom,
+    libc::SYS_clock_gettime,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_membarrier,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    // The end. `tgkill` is how `abort` signals itself; Landlock's scope keeps it from others.
+    libc::SYS_tgkill,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// Locks this process in, for ever. To be called before anything foreign is read. `data_bytes` bounds the memory that it
+/// may use.
+///
+/// # Errors
+/// When a mechanism that every Linux has fails. Those that are missing are told in the answer.
+pub fn lock_in(data_bytes: u64) -> io::Result<Walls> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Nobody but root may look into the memory of this process, and no core of it is written.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    rustix::thread::set_no_new_privs(true)?;
+    // SAFETY: nothing in this process uses a descriptor above the standard ones yet.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    let limits = [
+        (Resource::Core, 0),
+        (Resource::Nofile, DESCRIPTORS),
+        (Resource::Fsize, FILE_BYTES),
+        (Resource::Data, data_bytes),
+        (Resource::Stack, STACK_BYTES as u64 + (16 << 20)),
+        (Resource::Memlock, 0),
+        (Resource::Msgqueue, 0),
+    ];
+    for (resource, most) in limits {
+        // What the system already limits further stays so.
+        let most = rustix::process::getrlimit(resource).maximum.map_or(most, |maximum| most.min(maximum));
+        rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
+    }
+    Ok(Walls { landlock: landlock().unwrap_or(false), seccomp: seccomp().is_ok() })
+}
+
+fn landlock() -> Result<bool, landlock::RulesetError> {
+    let status = Ruleset::default()
+        .handle_access(AccessFs::from_all(ABI::V6))?
+        .handle_access(AccessNet::from_all(ABI::V6))?
+        .scope(Scope::from_all(ABI::V6))?
+        .create()?
+        .restrict_self()?;
+    // Older kernels lack the rules for networks and signals, which seccomp enforces as well.
+    Ok(status.ruleset != RulesetStatus::NotEnforced)
+}
+
+fn seccomp() -> Result<(), Box<dyn std::error::Error>> {
+    let mut allowed: BTreeMap<i64, Vec<_>> = SYSTEM_CALLS.iter().map(|&call| (call, Vec::new())).collect();
+    // Rust's debug builds look whether a descriptor is open before they close it. Nothing else of `fcntl`.
+    let getfd = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::F_GETFD as u64)?;
+    allowed.insert(libc::SYS_fcntl, vec![SeccompRule::new(vec![getfd])?]);
+    let arch = std::env::consts::ARCH.try_into()?;
+    let filter = SeccompFilter::new(allowed, SeccompAction::KillProcess, SeccompAction::Allow, arch)?;
+    let program: BpfProgram = filter.try_into()?;
+    seccompiler::apply_filter(&program)?;
+    Ok(())
+}
