@@ -207,7 +207,7 @@ fn whole_run() {
     let inputs = Arc::new(Inputs::open(Arc::new(job.clone()), Arc::new(capsule.clone())).expect("inputs"));
     let identity = inputs.identity(run_id, job_root, data_root);
     let admitted = inputs.admit().expect("admitted");
-    let engine = Native::new(None).expect("an engine");
+    let engine = Native::new().expect("an engine");
     let module = engine.compile(&admitted).expect("compiled");
 
     let mut run = Run::begin(engine, module, admitted, inputs, identity);
