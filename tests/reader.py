@@ -699,6 +699,12 @@ def local_run_id(job_root, data_root):
     return keccak256(b"fedmkt local run" + job_root + data_root)
 
 
+def market_run_id(chain_id, market, slot, client, data_root, randomness):
+    """The run id of a run that a market knows."""
+    words = (chain_id.to_bytes(32, "big"), market.rjust(32, b"\0"), slot, client.rjust(32, b"\0"), data_root, randomness)
+    return keccak256(b"fedmkt market run" + b"".join(words))
+
+
 def blind(salt):
     """The blind of a run."""
     return keccak256(b"fedmkt blind" + salt)
@@ -913,26 +919,31 @@ def check_body_with_job(body, job):
             need(result["size"] <= allowed["most_bytes"], f"{result['name']} is larger than the job allows")
 
 
-def last_header(body, salt):
-    """The header of the last state, which follows from body and salt."""
-    need(keccak256(blind(salt)) == body["blind_hash"], "the salt is not that of the run")
-    return {
+def check_last_leaf(body, size_class):
+    """Refuses a body whose last segment does not end with the state that the body describes.
+
+    The node over the blind's word is its Keccak-256, which is in the body, so the blind itself is not needed.
+    """
+    header = {
         "run_id": body["run_id"],
         "job_root": body["job_root"],
         "data_root": body["data_root"],
-        "blind": blind(salt),
+        "blind": bytes(32),
         "steps": body["trace"]["steps"],
         "status": body["outcome"]["status"],
         "exit_code": body["outcome"].get("exit_code", 0),
         "memory_bytes": 0,
         "results": body["results"],
     }
-
-
-def check_last_leaf(body, salt, size_class):
-    """Refuses a body whose last segment does not end with the state that the body describes."""
-    page = write_header(last_header(body, salt))
-    need(root(page, DRIVES[size_class][2]) == body["trace"]["segments"][-1], "the last leaf is not the last state")
+    page = write_header(header)
+    nodes = [keccak256(page[at : at + 32]) for at in range(0, PAGE, 32)]
+    nodes[5] = body["blind_hash"]
+    while len(nodes) > 1:
+        nodes = [keccak256(one + other) for one, other in zip(nodes[::2], nodes[1::2])]
+    node = nodes[0]
+    for n in range(12, DRIVES[size_class][2]):
+        node = keccak256(node + zero_node(n))
+    need(node == body["trace"]["segments"][-1], "the last leaf is not the last state")
 
 
 def read_envelope(block):
@@ -1148,7 +1159,8 @@ def check_receipts(vectors):
         same(body["trace"]["root"], bytes32(case["trace_root"]), "trace root")
         same([str(result["cid"]) for result in body["results"]], case["results"], "CIDs of results")
         check_body_with_job(body, job)
-        check_last_leaf(body, bytes32(case["salt"]), job["machine"]["class"])
+        check_last_leaf(body, job["machine"]["class"])
+        same(keccak256(blind(bytes32(case["salt"]))), body["blind_hash"], "hash of the blind")
     for case in vectors["refused"]:
         need(is_refused(read_body, bytes.fromhex(case["block"])), f"not refused: {case['why']}")
 
@@ -1220,7 +1232,8 @@ def check_whole_run(vectors):
     body = read_body(body_block)
     same(str(Cid.of(DAG_CBOR, body_block)), vectors["receipt_body_cid"], "CID of the receipt's body")
     check_body_with_job(body, job)
-    check_last_leaf(body, salt, job["machine"]["class"])
+    check_last_leaf(body, job["machine"]["class"])
+    same(keccak256(blind(salt)), body["blind_hash"], "hash of the blind")
     per_segment = job["steps_per_segment"]
     last = len(roots) - 1
     leaves = [roots[min(last, end)] for end in range(per_segment, last + per_segment, per_segment)]
@@ -1311,17 +1324,16 @@ def show_receipt(arguments):
     show("outcome", " ".join(map(str, body["outcome"].values())))
     for result in body["results"]:
         show("result", f"{ascii(result['name'])[1:-1]} {result['size']} bytes {result['cid']}")
-    salt = bytes(32)
-    capsule = None
-    if arguments.capsule:
-        capsule = pathlib.Path(arguments.capsule).read_bytes()
-        pack = Pack(capsule)
-        need(pack.is_padded_with_zeros, "the capsule has bytes between contents")
-        capsule, salt = capsule[: pack.total], pack.salt
-    if blocks is not None:
+    if blocks is None:
+        classes = [size_class for size_class in DRIVES if not is_refused(check_last_leaf, body, size_class)]
+        need(classes, "the last leaf is not the last state in any size class")
+        show("checked", f"last leaf of the trace, in size class {classes[0]}")
+    else:
         job = read_manifest(blocks.get(body["job"]))
         size_class = job["machine"]["class"]
         check_body_with_job(body, job)
+        check_last_leaf(body, size_class)
+        show("checked", "last leaf of the trace")
         same(root(job_drive(blocks, body["job"]), DRIVES[size_class][0]), body["job_root"], "job root")
         show("checked", "job root, from the job's blocks")
         for result in body["results"]:
@@ -1330,16 +1342,16 @@ def show_receipt(arguments):
             same(root(content, size_for(len(content))), result["root"], "root of a result")
             same(file_cid(content), result["cid"], "CID of a result")
         show("checked", f"{len(body['results'])} results: size, root, CID")
-        if capsule is not None:
-            same(root(capsule, DRIVES[size_class][1]), body["data_root"], "data root")
-            need(len(capsule) <= job["data"]["most_bytes"], "the capsule is larger than the job allows")
-            show("checked", "data root, from the capsule")
-        if keccak256(blind(salt)) == body["blind_hash"]:
-            check_last_leaf(body, salt, size_class)
-            show("checked", "last leaf of the trace, from the body")
-        else:
-            need(capsule is None, "the capsule's salt is not that of the run")
-            show("not checked", "the last leaf of the trace: the data has a salt, give the capsule")
+    if arguments.capsule:
+        capsule = pathlib.Path(arguments.capsule).read_bytes()
+        pack = Pack(capsule)
+        need(pack.is_padded_with_zeros, "the capsule has bytes between contents")
+        capsule = capsule[: pack.total]
+        need(blocks is not None, "to check the capsule, give the receipt as an archive with its job")
+        need(len(capsule) <= job["data"]["most_bytes"], "the capsule is larger than the job allows")
+        same(root(capsule, DRIVES[size_class][1]), body["data_root"], "data root")
+        same(keccak256(blind(pack.salt)), body["blind_hash"], "hash of the blind")
+        show("checked", "data root and blind, from the capsule")
     local = local_run_id(body["job_root"], body["data_root"]) == body["run_id"]
     show("checked", "trace root; " + ("a local run" if local else "the run id is not that of a local run"))
 
