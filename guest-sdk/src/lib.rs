@@ -55,6 +55,7 @@
 //! trainer runs natively: use the `libm` crate, which computes the same bits everywhere.
 
 pub mod abi;
+pub mod array;
 mod error;
 mod job;
 pub mod learn;
