@@ -6,9 +6,11 @@ The data comes out of scikit-learn's wheel, which is unpacked and never installe
 """
 
 import csv
+import gzip
 import hashlib
 import io
 import pathlib
+import struct
 import subprocess
 import sys
 import tempfile
@@ -41,13 +43,17 @@ def from_wheel(path, sha256):
     return content
 
 
+def parts(examples):
+    """The examples to train with, and those to measure with."""
+    return {
+        "train": [example for index, example in enumerate(examples) if index % HELD_OUT != 0],
+        "heldout": [example for index, example in enumerate(examples) if index % HELD_OUT == 0],
+    }
+
+
 def write_tables(out, columns, rows):
     """Writes `rows` to train/data.csv and heldout/data.csv. Fields stay the text that they are."""
-    parts = {
-        "train": [row for index, row in enumerate(rows) if index % HELD_OUT != 0],
-        "heldout": [row for index, row in enumerate(rows) if index % HELD_OUT == 0],
-    }
-    for part, chosen in parts.items():
+    for part, chosen in parts(rows).items():
         path = out / part / "data.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="") as file:
@@ -55,6 +61,29 @@ def write_tables(out, columns, rows):
             writer.writerow(columns)
             writer.writerows(chosen)
         print(f"{path}: {len(chosen)} rows")
+
+
+def write_bytes_array(path, shape, values):
+    """Writes a NumPy array of bytes."""
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {tuple(shape)}, }}"
+    # The data begins at a multiple of 64 bytes.
+    header = header.ljust(-(len(header) + 11) % 64 + len(header)) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + bytes(values))
+    print(f"{path}: {shape[0]} examples")
+
+
+def digits(out):
+    """1,797 handwritten digits of 8 by 8 pixels with 17 shades (Alpaydin and Kaynak, 1998)."""
+    content = from_wheel(
+        "sklearn/datasets/data/digits.csv.gz",
+        "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
+    )
+    rows = [[int(float(field)) for field in row] for row in csv.reader(io.StringIO(gzip.decompress(content).decode()))]
+    for part, chosen in parts(rows).items():
+        pixels = [pixel for row in chosen for pixel in row[:-1]]
+        write_bytes_array(out / part / "images.npy", [len(chosen), 8, 8], pixels)
+        write_bytes_array(out / part / "labels.npy", [len(chosen)], [row[-1] for row in chosen])
 
 
 def breast_cancer(out):
@@ -72,7 +101,7 @@ def breast_cancer(out):
     write_tables(out, columns + ["malignant"], [row[:-1] + [malignant[row[-1]]] for row in rows])
 
 
-SETS = {"breast-cancer": breast_cancer}
+SETS = {"breast-cancer": breast_cancer, "digits": digits}
 
 
 def main():

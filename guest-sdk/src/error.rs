@@ -29,6 +29,12 @@ impl Error {
         Self { kind: Kind::Failed, message: message.into() }
     }
 
+    /// The same error, with what was being done in front: `epoch 3, batch 7: ...`.
+    #[must_use]
+    pub fn within(self, what: impl fmt::Display) -> Self {
+        Self { kind: self.kind, message: format!("{what}: {}", self.message) }
+    }
+
     /// Whose matter this is.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -1,40 +1,16 @@
 //! Training on real data, and on data that does not fit.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use fedmkt_guest::{Error, Job, Kind, Run, Tensors};
+use fedmkt_guest::{Error, Kind, Tensors};
 use logistic_regression::{LogisticRegression, Model, Rows, WEIGHTS_FILE};
+use sample_test_kit::{Root, dataset};
 
-/// The folder of the breast cancer data; `None` when it cannot be had.
-fn dataset() -> Option<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let folder = workspace.join("target/datasets/breast-cancer");
-    if !folder.join("heldout/data.csv").exists() {
-        let script = workspace.join("sample-trainers/datasets.py");
-        let made = Command::new("python3").arg(script).arg("breast-cancer").arg(&folder).status();
-        if !made.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: sample-trainers/datasets.py could not make the data set");
-            return None;
-        }
-    }
-    Some(folder)
+fn train(root: &Root, arguments: &[&str]) -> Result<Model, Error> {
+    let results = root.train::<LogisticRegression>(arguments)?;
+    Model::from_tensors(&Tensors::decode(&results[WEIGHTS_FILE])?)
 }
 
-fn root(table: &[u8], model: &Model) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    for name in ["job", "data", "out", "tmp"] {
-        std::fs::create_dir(folder.path().join(name)).expect("a folder");
-    }
-    std::fs::write(folder.path().join("data/data.csv"), table).expect("written");
-    std::fs::write(folder.path().join("job/model"), model.to_tensors().encode().expect("encoded")).expect("written");
-    folder
-}
-
-fn train(root: &Path, arguments: &[&str]) -> Result<Model, Error> {
-    let job = Job::in_folder(root, arguments.iter().map(ToString::to_string));
-    Run::<LogisticRegression>::begin(job)?.finish()?;
-    Model::from_tensors(&Tensors::read(root.join("out").join(WEIGHTS_FILE))?)
+fn root(table: &[u8], model: &Model) -> Root {
+    Root::new(&model.to_tensors().encode().expect("encoded")).and("data.csv", table)
 }
 
 fn columns(names: &[&str]) -> Vec<String> {
@@ -43,11 +19,11 @@ fn columns(names: &[&str]) -> Vec<String> {
 
 #[test]
 fn tumours_that_were_not_seen_are_told_apart() {
-    let Some(dataset) = dataset() else { return };
+    let Some(dataset) = dataset("breast-cancer") else { return };
     let heldout = Rows::read(dataset.join("heldout/data.csv")).expect("rows");
     let initial = Model::initial(heldout.columns.clone());
     let root = root(&std::fs::read(dataset.join("train/data.csv")).expect("a table"), &initial);
-    let trained = train(root.path(), &["epochs=300"]).expect("trained");
+    let trained = train(&root, &["epochs=300"]).expect("trained");
     // scikit-learn reaches 0.9790: see the README.
     assert!(initial.accuracy(&heldout) < 0.7);
     assert!(trained.accuracy(&heldout) >= 0.97, "{}", trained.accuracy(&heldout));
@@ -69,7 +45,7 @@ fn data_that_does_not_fit_is_refused_with_the_reason() {
         (b"label\n0\n1\n", "two columns"),
     ];
     for (table, part) in cases {
-        let error = train(root(table, &model).path(), &[]).expect_err(part);
+        let error = train(&root(table, &model), &[]).expect_err(part);
 
         assert_eq!(error.kind(), Kind::Refused, "{error}");
         assert!(error.to_string().contains(part), "{error} lacks {part}");
@@ -80,7 +56,7 @@ fn data_that_does_not_fit_is_refused_with_the_reason() {
 fn a_rate_at_which_training_diverges_fails() {
     let table = b"a,b,label\n1,2,0\n2,3,1\n3,3,0\n2,5,1\n";
     let model = Model::initial(columns(&["a", "b", "label"]));
-    let error = train(root(table, &model).path(), &["rate=1e300", "epochs=50"]).expect_err("diverged");
+    let error = train(&root(table, &model), &["rate=1e300", "epochs=50"]).expect_err("diverged");
     assert_eq!(error.kind(), Kind::Failed);
     assert!(error.to_string().contains("diverged"), "{error}");
 }
@@ -91,6 +67,6 @@ fn another_trainers_model_fails() {
     let root = root(table, &Model::initial(columns(&["a", "b", "label"])));
     for bytes in [b"not a model".to_vec(), Tensors::new().encode().expect("encoded")] {
         std::fs::write(root.path().join("job/model"), bytes).expect("written");
-        assert_eq!(train(root.path(), &[]).expect_err("refused").kind(), Kind::Failed);
+        assert_eq!(train(&root, &[]).expect_err("refused").kind(), Kind::Failed);
     }
 }
