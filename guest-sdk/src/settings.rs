@@ -48,6 +48,17 @@ impl Settings {
         let Some(value) = self.0.get(name) else { return Ok(default) };
         value.parse().map_err(|error| Error::failed(format!("the setting {name}={value}: {error}")))
     }
+
+    /// The value of a setting that counts something of which there must be one at least.
+    ///
+    /// # Errors
+    /// When the value cannot be read, or is 0.
+    pub fn at_least_one(&self, name: &str, default: usize) -> Result<usize, Error> {
+        match self.get(name, default)? {
+            0 => Err(Error::failed(format!("the setting {name} must be at least 1"))),
+            value => Ok(value),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -57,6 +68,13 @@ mod tests {
     fn settings(arguments: &[&str]) -> Result<Settings, Error> {
         let job = Job::in_folder("/", arguments.iter().map(ToString::to_string));
         Settings::of(&job, &["rate", "epochs"])
+    }
+
+    #[test]
+    fn nothing_is_no_count() {
+        let settings = settings(&["epochs=0"]).expect("settings");
+        assert!(settings.at_least_one("epochs", 1).expect_err("0").to_string().contains("epochs"));
+        assert_eq!(settings.at_least_one("rate", 3), Ok(3));
     }
 
     #[test]

@@ -19,7 +19,7 @@ fn root() -> Root {
 
 #[test]
 fn the_module_is_admitted_as_a_stepper() {
-    let Some(wasm) = build("logistic-regression", &[]) else { return };
+    let Some(wasm) = build("logistic-regression", "logistic-regression", &[]) else { return };
     let admitted = admitted(&wasm, 8 << 20);
     assert_eq!(admitted.form, Form::Stepper { initialize: false });
     assert_eq!(admitted.warnings, []);
@@ -27,5 +27,5 @@ fn the_module_is_admitted_as_a_stepper() {
 
 #[test]
 fn another_runtime_gives_the_same_weights_and_so_does_stepping() {
-    assert_same_in_node::<LogisticRegression>("logistic-regression", root, &["epochs=40"]);
+    assert_same_in_node::<LogisticRegression>("logistic-regression", "logistic-regression", root, &["epochs=40"]);
 }

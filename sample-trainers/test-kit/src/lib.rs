@@ -118,8 +118,8 @@ pub enum Form {
     Steps,
 }
 
-/// Builds a sample's module, with these features; `None` when the target is not installed.
-pub fn build(package: &str, features: &[&str]) -> Option<Vec<u8>> {
+/// Builds a module of a package, with these features; `None` when the target is not installed.
+pub fn build(package: &str, module: &str, features: &[&str]) -> Option<Vec<u8>> {
     // Apart from the modules that jobs refer to, so that none of those is ever replaced by a build with other features.
     let target = workspace().join("target/modules");
     std::fs::create_dir_all(&target).expect("the target folder can be written");
@@ -138,7 +138,7 @@ pub fn build(package: &str, features: &[&str]) -> Option<Vec<u8>> {
         return None;
     }
     assert!(cargo.status.success(), "{errors}");
-    Some(std::fs::read(target.join(format!("wasm32-wasip1/trainer/{package}.wasm"))).expect("the module"))
+    Some(std::fs::read(target.join(format!("wasm32-wasip1/trainer/{module}.wasm"))).expect("the module"))
 }
 
 /// Admits a module for a job with this much memory.
@@ -154,9 +154,9 @@ pub fn admitted(module: &[u8], max_memory_bytes: u64) -> Admitted {
 ///
 /// # Panics
 /// When some of them differ.
-pub fn assert_same_in_node<T: Trainer>(package: &str, root: impl Fn() -> Root, arguments: &[&str]) {
+pub fn assert_same_in_node<T: Trainer>(package: &str, module: &str, root: impl Fn() -> Root, arguments: &[&str]) {
     let expected = root().train::<T>(arguments).expect("trained");
-    let Some(module) = build(package, &[]) else { return };
+    let Some(module) = build(package, module, &[]) else { return };
     for form in [Form::Start, Form::Steps] {
         let Some(found) = root().train_in_node(&module, form, arguments) else { return };
         assert!(found == expected, "{form:?} in Node differs from native");
@@ -167,9 +167,14 @@ pub fn assert_same_in_node<T: Trainer>(package: &str, root: impl Fn() -> Root, a
 ///
 /// # Panics
 /// When they differ.
-pub fn assert_same_without_vectors<T: Trainer>(package: &str, root: impl Fn() -> Root, arguments: &[&str]) {
+pub fn assert_same_without_vectors<T: Trainer>(
+    package: &str,
+    module: &str,
+    root: impl Fn() -> Root,
+    arguments: &[&str],
+) {
     let expected = root().train::<T>(arguments).expect("trained");
-    let Some(module) = build(package, &["fedmkt-guest/scalar"]) else { return };
+    let Some(module) = build(package, module, &["fedmkt-guest/scalar"]) else { return };
     let Some(found) = root().train_in_node(&module, Form::Start, arguments) else { return };
     assert!(found == expected, "the module without vectors differs");
 }

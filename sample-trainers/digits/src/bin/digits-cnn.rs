@@ -1,0 +1,3 @@
+//! The convolutional network's trainer as a program.
+
+fedmkt_guest::trainer!(digits::Classifier<digits::Cnn>);

@@ -1,0 +1,3 @@
+//! The multilayer perceptron's trainer as a program.
+
+fedmkt_guest::trainer!(digits::Classifier<digits::Mlp>);
