@@ -137,27 +137,27 @@ pub fn multiply_add(c: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>) {
                 }
                 for row in (0..block_rows).step_by(TILE_ROWS) {
                     let tile_rows = TILE_ROWS.min(block_rows - row);
-                    let a_tile = if pack_a {
-                        Operand { values: &packed_a[row * block_inner..], across: 1, along: TILE_ROWS }
+                    let a_rows = if pack_a {
+                        RowFactor { values: &packed_a[row * block_inner..], across: 1, along: TILE_ROWS }
                     } else {
-                        Operand {
-                            values: &a.values[start + row * a.row_step..],
-                            across: a.row_step,
-                            along: a.column_step,
-                        }
+                        let values = &a.values[start + row * a.row_step..];
+                        RowFactor { values, across: a.row_step, along: a.column_step }
                     };
-                    for column in (0..block_columns).step_by(TILE_COLUMNS) {
-                        let b_tile = if column >= packed_from {
-                            let panel = &packed_b[(column - packed_from) * block_inner..];
-                            Operand { values: panel, across: 1, along: TILE_COLUMNS }
-                        } else {
-                            let start = first_inner * b.row_step + first_column + column;
-                            Operand { values: &b.values[start..], across: 1, along: b.row_step }
-                        };
-                        let c_start = (first_row + row) * c.row_step + first_column + column;
-                        let c_tile = &mut c.values[c_start..];
-                        let tile_columns = TILE_COLUMNS.min(block_columns - column);
-                        tile((tile_rows, block_inner, tile_columns), c_tile, c.row_step, a_tile, b_tile);
+                    let b_tiles = if pack_b {
+                        ColumnFactor { values: &packed_b, next_tile: block_inner * TILE_COLUMNS, along: TILE_COLUMNS }
+                    } else {
+                        let values = &b.values[first_inner * b.row_step + first_column..];
+                        ColumnFactor { values, next_tile: TILE_COLUMNS, along: b.row_step }
+                    };
+                    let c_rows = &mut c.values[(first_row + row) * c.row_step + first_column..];
+                    let whole_tiles = block_columns / TILE_COLUMNS;
+                    tiles_of_rows(tile_rows, whole_tiles, block_inner, c_rows, c.row_step, a_rows, b_tiles);
+                    let rest = block_columns % TILE_COLUMNS;
+                    if rest > 0 {
+                        let done = whole_tiles * TILE_COLUMNS;
+                        let values = &packed_b[(done - packed_from) * block_inner..];
+                        let b_rest = ColumnFactor { values, next_tile: 0, along: TILE_COLUMNS };
+                        padded_tile([tile_rows, block_inner, rest], &mut c_rows[done..], c.row_step, a_rows, b_rest);
                     }
                 }
             }
@@ -188,91 +188,99 @@ fn pack_panels(packed: &mut Vec<f32>, values: &[f32], outer: (usize, usize), acr
     }
 }
 
-/// What a tile reads of a factor: `across` is the step between its rows (or columns), `along` that of the inner index.
+/// What tiles read of the first factor: `across` is the step from row to row, `along` that of the inner index.
 #[derive(Clone, Copy)]
-struct Operand<'a> {
+struct RowFactor<'a> {
     values: &'a [f32],
     across: usize,
     along: usize,
 }
 
+/// What tiles read of the second factor: `next_tile` is the step from tile to tile, `along` that of the inner index.
+#[derive(Clone, Copy)]
+struct ColumnFactor<'a> {
+    values: &'a [f32],
+    next_tile: usize,
+    along: usize,
+}
+
+/// A tile that reaches beyond the last column of c. The panel of b is padded; what comes out there is dropped.
 #[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
-#[inline]
-fn tile(shape: (usize, usize, usize), c: &mut [f32], c_step: usize, a: Operand<'_>, b: Operand<'_>) {
-    let (rows, inner, columns) = shape;
-    if columns == TILE_COLUMNS {
-        return tile_of_rows::<TILE_GROUPS>(rows, inner, c, c_step, a, b);
-    }
-    // The panel of b is padded; what is computed beyond the last column is dropped.
+fn padded_tile(
+    [rows, inner, columns]: [usize; 3],
+    c: &mut [f32],
+    c_step: usize,
+    a: RowFactor<'_>,
+    b: ColumnFactor<'_>,
+) {
     let mut padded = [0.0; TILE_ROWS * TILE_COLUMNS];
     for (padded, c) in padded.chunks_exact_mut(TILE_COLUMNS).zip(c.chunks(c_step)).take(rows) {
         padded[..columns].copy_from_slice(&c[..columns]);
     }
-    if columns <= LANES {
-        tile_of_rows::<1>(rows, inner, &mut padded, TILE_COLUMNS, a, b);
-    } else {
-        tile_of_rows::<TILE_GROUPS>(rows, inner, &mut padded, TILE_COLUMNS, a, b);
-    }
+    tiles_of_rows(rows, 1, inner, &mut padded, TILE_COLUMNS, a, b);
     for (padded, c) in padded.chunks_exact(TILE_COLUMNS).zip(c.chunks_mut(c_step)).take(rows) {
         c[..columns].copy_from_slice(&padded[..columns]);
     }
 }
 
 #[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
-#[inline]
-fn tile_of_rows<const GROUPS: usize>(
+fn tiles_of_rows(
     rows: usize,
+    count: usize,
     inner: usize,
     c: &mut [f32],
     c_step: usize,
-    a: Operand<'_>,
-    b: Operand<'_>,
+    a: RowFactor<'_>,
+    b: ColumnFactor<'_>,
 ) {
     match rows {
-        1 => whole_tile::<1, GROUPS>(inner, c, c_step, a, b),
-        2 => whole_tile::<2, GROUPS>(inner, c, c_step, a, b),
-        3 => whole_tile::<3, GROUPS>(inner, c, c_step, a, b),
-        _ => whole_tile::<TILE_ROWS, GROUPS>(inner, c, c_step, a, b),
+        1 => tiles::<1>(count, inner, c, c_step, a, b),
+        2 => tiles::<2>(count, inner, c, c_step, a, b),
+        3 => tiles::<3>(count, inner, c, c_step, a, b),
+        _ => tiles::<TILE_ROWS>(count, inner, c, c_step, a, b),
     }
 }
 
-/// `ROWS` rows of `GROUPS` lane groups. All sums stay in registers; one pass over the inner index.
+/// Neighbouring tiles of the same rows. All sums of a tile stay in registers for one pass over the inner index.
 #[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
-fn whole_tile<const ROWS: usize, const GROUPS: usize>(
+fn tiles<const ROWS: usize>(
+    count: usize,
     inner: usize,
     c: &mut [f32],
     c_step: usize,
-    a: Operand<'_>,
-    b: Operand<'_>,
+    a: RowFactor<'_>,
+    b: ColumnFactor<'_>,
 ) {
-    if inner == 0 {
+    if count == 0 || inner == 0 {
         return;
     }
     assert!((inner - 1) * a.along + (ROWS - 1) * a.across < a.values.len());
-    assert!((inner - 1) * b.along + GROUPS * LANES <= b.values.len());
-    assert!((ROWS - 1) * c_step + GROUPS * LANES <= c.len());
-    // SAFETY: by the assertions above, every access lies in its slice: rows are below ROWS, groups below GROUPS and the
-    // inner index below `inner`.
-    unsafe {
-        let c = c.as_mut_ptr();
-        let group = |row: usize, group: usize| row * c_step + group * LANES;
-        let mut sums: [[Group; GROUPS]; ROWS] =
-            core::array::from_fn(|row| core::array::from_fn(|index| Group::load(c.add(group(row, index)))));
-        let (mut a_at, mut b_at) = (a.values.as_ptr(), b.values.as_ptr());
-        for _ in 0..inner {
-            let b_row: [Group; GROUPS] = core::array::from_fn(|index| Group::load(b_at.add(index * LANES)));
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let factor = *a_at.add(row * a.across);
-                for (sum, b) in sums.iter_mut().zip(b_row) {
-                    *sum = sum.add_scaled(factor, b);
+    assert!((count - 1) * b.next_tile + (inner - 1) * b.along + TILE_COLUMNS <= b.values.len());
+    assert!((ROWS - 1) * c_step + count * TILE_COLUMNS <= c.len());
+    for tile in 0..count {
+        // SAFETY: by the assertions above, every access lies in its slice: rows are below ROWS, groups below
+        // TILE_GROUPS, tiles below `count` and the inner index below `inner`.
+        unsafe {
+            let c = c.as_mut_ptr().add(tile * TILE_COLUMNS);
+            let group = |row: usize, group: usize| row * c_step + group * LANES;
+            let mut sums: [[Group; TILE_GROUPS]; ROWS] =
+                core::array::from_fn(|row| core::array::from_fn(|index| Group::load(c.add(group(row, index)))));
+            let (mut a_at, mut b_at) = (a.values.as_ptr(), b.values.as_ptr().add(tile * b.next_tile));
+            for _ in 0..inner {
+                let b_row: [Group; TILE_GROUPS] = core::array::from_fn(|index| Group::load(b_at.add(index * LANES)));
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let factor = *a_at.add(row * a.across);
+                    for (sum, b) in sums.iter_mut().zip(b_row) {
+                        *sum = sum.add_scaled(factor, b);
+                    }
                 }
+                a_at = a_at.wrapping_add(a.along);
+                b_at = b_at.wrapping_add(b.along);
             }
-            a_at = a_at.wrapping_add(a.along);
-            b_at = b_at.wrapping_add(b.along);
-        }
-        for (row, sums) in sums.into_iter().enumerate() {
-            for (index, sum) in sums.into_iter().enumerate() {
-                sum.store(c.add(group(row, index)));
+            for (row, sums) in sums.into_iter().enumerate() {
+                for (index, sum) in sums.into_iter().enumerate() {
+                    sum.store(c.add(group(row, index)));
+                }
             }
         }
     }
