@@ -363,7 +363,6 @@ abstract contract Slots is Jobs {
         if (audit.deadline.isPast()) revert TooLate(audit.deadline);
         _checkCid(capsule, true);
         Time until = _jobs[slot.job].window.fromNow();
-        if (Time.unwrap(until) < Time.unwrap(slot.deadline)) until = slot.deadline;
         audit.state = AuditState.Disclosed;
         slot.deadline = until;
         emit Disclosed(id, capsule, until);
