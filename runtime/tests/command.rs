@@ -235,3 +235,16 @@ fn private_jobs_say_what_that_means() {
     assert!(done.stderr.contains("private: never shown to anybody"), "{}", done.stderr);
     assert!(done.stderr.contains("\n  fedmkt-run: done"), "a stranger's text is indented");
 }
+
+#[test]
+fn the_first_run_makes_an_identity() {
+    let client = Client::new();
+    let path = client.home().join("identity.age");
+    fs::remove_file(&path).expect("removed");
+    let job = client.publish(&support::trainer(), |_| {}).to_string();
+    client.run(&job).object(0);
+    let made = fs::read(&path).expect("an identity");
+    assert!(made.starts_with(b"age-encryption.org/v1\n-> scrypt "));
+    client.run(&job).object(0);
+    assert_eq!(fs::read(&path).expect("the identity"), made);
+}

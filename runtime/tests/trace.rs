@@ -34,7 +34,7 @@ fn leaves_below_a_segment_lead_from_its_beginning_to_its_end() {
     let home = Home::open(client.home()).expect("a home");
     let cid = client.publish(&support::trainer(), |_| {});
     let job = Job::load(&Reference::Cid(cid), &client.store(), &home).expect("a job");
-    let identity = Identity::open(&home.identity(), |_| Ok("x".to_owned().into())).expect("an identity");
+    let identity = Identity::open(&home.identity(), |_| Ok("correct horse".to_owned().into())).expect("an identity");
     let grant = Grant::survey(&client.data()).expect("a grant");
     let capsule = grant.pack(&job.manifest, &identity, &home.capsules().expect("a folder"), &mut |_| {});
     let capsule = capsule.expect("a capsule");

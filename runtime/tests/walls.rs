@@ -32,7 +32,8 @@ impl Setting {
         let home = Home::open(client.home()).expect("a home");
         let cid = client.publish(&support::trainer(), |_| {});
         let job = Job::load(&Reference::Cid(cid), &client.store(), &home).expect("a job");
-        let identity = Identity::open(&home.identity(), |_| Ok("x".to_owned().into())).expect("an identity");
+        let identity =
+            Identity::open(&home.identity(), |_| Ok("correct horse".to_owned().into())).expect("an identity");
         let grant = Grant::survey(&client.data()).expect("a grant");
         let capsule = grant.pack(&job.manifest, &identity, &home.capsules().expect("a folder"), &mut |_| {});
         Self { job, capsule: capsule.expect("a capsule"), _client: client }
