@@ -152,8 +152,9 @@ impl Array {
             *value = decode(self.element, self.big_endian, bytes) as f32;
             if !value.is_finite() {
                 return Err(Error::refused(format!(
-                    "{}, example {example}: the value at position {position} is {value}, a finite number is needed",
-                    self.name
+                    "{}, example {example}: the value at position {position} is {}, a finite number is needed",
+                    self.name,
+                    f64::from(*value)
                 )));
             }
         }

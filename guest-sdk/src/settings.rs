@@ -1,6 +1,5 @@
 //! Arguments of the form `name=value`.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -17,7 +16,7 @@ use crate::{Error, Job};
 /// # Ok::<(), fedmkt_guest::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Settings(BTreeMap<String, String>);
+pub struct Settings(Vec<(String, String)>);
 
 impl Settings {
     /// Reads a job's arguments; `known` are the names that the trainer has.
@@ -25,7 +24,7 @@ impl Settings {
     /// # Errors
     /// When an argument is not `name=value`, has an unknown name, or is there twice.
     pub fn of(job: &Job, known: &[&str]) -> Result<Self, Error> {
-        let mut settings = BTreeMap::new();
+        let mut settings: Vec<(String, String)> = Vec::new();
         for argument in job.arguments() {
             let (name, value) = argument
                 .split_once('=')
@@ -33,9 +32,10 @@ impl Settings {
             if !known.contains(&name) {
                 return Err(Error::failed(format!("no setting is called {name:?}; there are {}", known.join(", "))));
             }
-            if settings.insert(name.to_string(), value.to_string()).is_some() {
+            if settings.iter().any(|(other, _)| other == name) {
                 return Err(Error::failed(format!("the setting {name} is there twice")));
             }
+            settings.push((name.to_string(), value.to_string()));
         }
         Ok(Self(settings))
     }
@@ -45,7 +45,7 @@ impl Settings {
     /// # Errors
     /// When the value cannot be read as a `T`.
     pub fn get<T: FromStr<Err: Display>>(&self, name: &str, default: T) -> Result<T, Error> {
-        let Some(value) = self.0.get(name) else { return Ok(default) };
+        let Some((_, value)) = self.0.iter().find(|(other, _)| other == name) else { return Ok(default) };
         value.parse().map_err(|error| Error::failed(format!("the setting {name}={value}: {error}")))
     }
 

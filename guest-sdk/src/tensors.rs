@@ -1,25 +1,31 @@
 //! Models and weights: named tensors in the safetensors format.
+//!
+//! The format is read and written here, because that takes a third of the code that a general JSON library brings into
+//! every module, and each replayed step admits its module anew. Tests hold it against the `safetensors` crate.
 
-use std::collections::{BTreeMap, HashMap};
+mod header;
+
 use std::fs;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use header::Header;
 
 use crate::{Error, Job};
 
-/// Named tensors of `f32` or `f64`, and a note of who made them.
+/// Named tensors of `f32` or `f64`, and a note of what they are.
 ///
 /// In memory and in the file, values are in row-major order; bytes are little-endian. Tensors are written in an order
 /// that depends on their types and names alone, so that equal tensors give equal bytes.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Tensors {
-    tensors: BTreeMap<String, Tensor>,
+    /// Sorted by name.
+    tensors: Vec<Tensor>,
     note: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
 struct Tensor {
+    name: String,
     shape: Vec<usize>,
     values: Values,
 }
@@ -29,10 +35,6 @@ enum Values {
     F32(Vec<f32>),
     F64(Vec<f64>),
 }
-
-/// The one key of the file's metadata that is used. The format keeps metadata in a map without an order: with a second
-/// key, bytes would differ from one writing to the next.
-const NOTE: &str = "note";
 
 impl Tensors {
     /// No tensors.
@@ -52,7 +54,7 @@ impl Tensors {
 
     /// The names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+        self.tensors.iter().map(|tensor| tensor.name.as_str())
     }
 
     /// Adds a tensor of `f32`, over one of the same name.
@@ -73,7 +75,14 @@ impl Tensors {
 
     fn insert(&mut self, name: String, shape: &[usize], count: usize, values: Values) {
         assert_eq!(shape.iter().product::<usize>(), count, "{name} has another number of values than its shape");
-        self.tensors.insert(name, Tensor { shape: shape.to_vec(), values });
+        self.place(Tensor { name, shape: shape.to_vec(), values });
+    }
+
+    fn place(&mut self, tensor: Tensor) {
+        match self.tensors.binary_search_by(|other| other.name.cmp(&tensor.name)) {
+            Ok(index) => self.tensors[index] = tensor,
+            Err(index) => self.tensors.insert(index, tensor),
+        }
     }
 
     /// The shape of a tensor.
@@ -107,12 +116,10 @@ impl Tensors {
     }
 
     fn tensor(&self, name: &str) -> Result<&Tensor, Error> {
-        self.tensors.get(name).ok_or_else(|| {
+        self.tensors.iter().find(|tensor| tensor.name == name).ok_or_else(|| {
             let names: Vec<_> = self.names().take(20).collect();
-            Error::failed(format!(
-                "there is no tensor {name:?}; the file has {}: is it another's model?",
-                names.join(", ")
-            ))
+            let names = names.join(", ");
+            Error::failed(format!("there is no tensor {name:?}; the file has {names}: is it another's model?"))
         })
     }
 
@@ -149,27 +156,40 @@ impl Tensors {
     /// # Errors
     /// When they are not safetensors, or hold another type than F32 and F64, or a value that is not finite.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let not_safetensors = |error| Error::failed(format!("not a safetensors file: {error}"));
-        let file = SafeTensors::deserialize(bytes).map_err(not_safetensors)?;
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(not_safetensors)?;
-        let mut tensors = Self::new();
-        tensors.note = metadata.metadata().as_ref().and_then(|metadata| metadata.get(NOTE).cloned());
-        for (name, view) in file.iter() {
-            let values = match view.dtype() {
-                Dtype::F32 => {
-                    let words = view.data().as_chunks().0.iter();
-                    Values::F32(words.map(|&bytes| f32::from_le_bytes(bytes)).collect())
-                }
-                Dtype::F64 => {
-                    let words = view.data().as_chunks().0.iter();
-                    Values::F64(words.map(|&bytes| f64::from_le_bytes(bytes)).collect())
-                }
-                other => {
-                    return Err(Error::failed(format!("the tensor {name:?} holds {other:?}: F32 or F64 is needed")));
-                }
+        let refuse = |what: &str| Error::failed(format!("not a safetensors file: {what}"));
+        let (length, rest) = bytes.split_first_chunk().ok_or_else(|| refuse("it is too short"))?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let (head, data) = rest.split_at_checked(length).ok_or_else(|| refuse("its header does not fit into it"))?;
+        let mut header = Header::parse(head).map_err(|what| refuse(&what))?;
+        let mut tensors = Self { note: header.note.take(), ..Self::default() };
+        // The tensors must fill the data exactly, so that nothing hides between them.
+        header.entries.sort_unstable_by_key(|entry| entry.range);
+        let mut end = 0;
+        for header::Entry { name, element, shape, range: [from, to] } in header.entries {
+            let width = match element.as_str() {
+                "F32" => 4,
+                "F64" => 8,
+                other => return Err(Error::failed(format!("the tensor {name:?} holds {other}: F32 or F64 is needed"))),
             };
-            check_finite(name, &values)?;
-            tensors.tensors.insert(name.to_string(), Tensor { shape: view.shape().to_vec(), values });
+            let bytes = shape.iter().try_fold(width, |bytes: usize, &size| bytes.checked_mul(size));
+            let fits = from == end && to <= data.len() && from <= to && bytes == Some(to - from);
+            if !fits {
+                return Err(refuse(&format!("the tensor {name:?} does not lie where its shape wants it")));
+            }
+            end = to;
+            let values = if width == 4 {
+                Values::F32(data[from..to].as_chunks().0.iter().map(|&word| f32::from_le_bytes(word)).collect())
+            } else {
+                Values::F64(data[from..to].as_chunks().0.iter().map(|&word| f64::from_le_bytes(word)).collect())
+            };
+            check_finite(&name, &values)?;
+            if tensors.names().any(|other| other == name) {
+                return Err(refuse(&format!("the tensor {name:?} is there twice")));
+            }
+            tensors.place(Tensor { name, shape, values });
+        }
+        if end != data.len() {
+            return Err(refuse("there are bytes that belong to no tensor"));
         }
         Ok(tensors)
     }
@@ -179,23 +199,32 @@ impl Tensors {
     /// # Errors
     /// When a value is not finite: such weights are worth nothing, so that a run should end with an error instead.
     pub fn encode(&self) -> Result<Vec<u8>, Error> {
-        let mut bytes = Vec::new();
-        for (name, tensor) in &self.tensors {
-            check_finite(name, &tensor.values)?;
-            bytes.push(match &tensor.values {
-                Values::F32(values) => (Dtype::F32, values.iter().flat_map(|value| value.to_le_bytes()).collect()),
-                Values::F64(values) => {
-                    (Dtype::F64, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
-                }
-            });
+        let (mut entries, mut data) = (Vec::new(), Vec::new());
+        // Wider values first, so that all are aligned.
+        for wide in [true, false] {
+            for Tensor { name, shape, values } in &self.tensors {
+                check_finite(name, values)?;
+                let from = data.len();
+                let element = match values {
+                    Values::F64(values) if wide => {
+                        values.iter().for_each(|value| data.extend_from_slice(&value.to_le_bytes()));
+                        "F64"
+                    }
+                    Values::F32(values) if !wide => {
+                        values.iter().for_each(|value| data.extend_from_slice(&value.to_le_bytes()));
+                        "F32"
+                    }
+                    _ => continue,
+                };
+                let (name, element, shape) = (name.clone(), element.to_string(), shape.clone());
+                entries.push(header::Entry { name, element, shape, range: [from, data.len()] });
+            }
         }
-        let cannot = |error| Error::failed(format!("cannot write safetensors: {error}"));
-        let mut views = Vec::new();
-        for ((name, tensor), (dtype, bytes)) in self.tensors.iter().zip(&bytes) {
-            views.push((name, TensorView::new(*dtype, tensor.shape.clone(), bytes).map_err(cannot)?));
-        }
-        let metadata = self.note.as_ref().map(|note| HashMap::from([(NOTE.to_string(), note.clone())]));
-        safetensors::serialize(views, metadata).map_err(cannot)
+        let head = Header { entries, note: self.note.clone() }.encode();
+        let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(&head);
+        bytes.extend_from_slice(&data);
+        Ok(bytes)
     }
 
     /// Writes a result file.
@@ -238,6 +267,30 @@ mod tests {
     }
 
     #[test]
+    fn the_safetensors_crate_writes_and_reads_the_same_bytes() {
+        use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+        let le = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>();
+        let (w, v, b) = (le(&[1.0, -2.0, 3.5, 0.0, -0.0, 1e-40]), le(&[7.0]), 0.1f64.to_le_bytes());
+        let name = "odd \"name\" \\ \n \u{1} ä";
+        let view = |dtype, shape: &[usize], bytes| TensorView::new(dtype, shape.to_vec(), bytes).expect("a tensor");
+        let views = [
+            (name, view(Dtype::F32, &[1, 1], &v)),
+            ("w", view(Dtype::F32, &[2, 3], &w)),
+            ("b", view(Dtype::F64, &[], &b)),
+        ];
+        let metadata = std::collections::HashMap::from([("note".to_string(), "a,\"b\"".to_string())]);
+        let theirs = safetensors::serialize(views, Some(metadata)).expect("serialised");
+        let mut tensors = Tensors::new();
+        tensors.set_note("a,\"b\"");
+        tensors.insert_f32("w", &[2, 3], vec![1.0, -2.0, 3.5, 0.0, -0.0, 1e-40]);
+        tensors.insert_f64("b", &[], vec![0.1]);
+        tensors.insert_f32(name, &[1, 1], vec![7.0]);
+        assert_eq!(Tensors::decode(&theirs), Ok(tensors.clone()));
+        assert_eq!(tensors.encode().expect("encoded"), theirs);
+        assert_eq!(SafeTensors::deserialize(&theirs).expect("theirs").len(), 3);
+    }
+
+    #[test]
     fn another_trainers_model_is_told_apart() {
         let tensors = example();
         for (result, part) in [
@@ -272,5 +325,38 @@ mod tests {
         let mut huge = bytes.clone();
         huge[..8].fill(0xff);
         assert!(Tensors::decode(&huge).is_err());
+        assert!(Tensors::decode(&[&bytes[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn headers_that_lie_are_refused() {
+        let decode = |header: &str, data: &[u8]| {
+            Tensors::decode(&[&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat())
+        };
+        let entry = |shape: &str, from: u32, to: u32| {
+            format!(r#"{{"dtype":"F32","shape":[{shape}],"data_offsets":[{from},{to}]}}"#)
+        };
+        assert!(decode(&format!(r#" {{ "a" : {} }} "#, entry("1, 2", 0, 8)), &[0; 8]).is_ok());
+        for (header, part) in [
+            (format!(r#"{{"a":{},"a":{}}}"#, entry("1", 0, 4), entry("1", 4, 8)), "twice"),
+            (format!(r#"{{"a":{},"b":{}}}"#, entry("1", 0, 4), entry("1", 0, 4)), "does not lie"),
+            (format!(r#"{{"a":{}}}"#, entry("1", 4, 8)), "does not lie"),
+            (format!(r#"{{"a":{}}}"#, entry("3", 0, 8)), "does not lie"),
+            (format!(r#"{{"a":{}}}"#, entry("4294967296,4294967296,4294967296", 0, 8)), "does not lie"),
+            (format!(r#"{{"a":{}}}"#, entry("1", 0, 4)), "belong to no tensor"),
+            (format!(r#"{{"a":{}}}"#, entry("-1", 0, 4)), "number"),
+            (format!(r#"{{"a":{}}}"#, entry("99999999999999999999999", 0, 4)), "number"),
+            (r#"{"a":{"dtype":"F32","shape":[2]}}"#.to_string(), "\"a\" lacks"),
+            (r#"{"a":{"dtype":"F16","shape":[4],"data_offsets":[0,8]}}"#.to_string(), "holds F16"),
+            (r#"{"a":{"size":1}}"#.to_string(), "\"size\""),
+            (r#"{"a":"\ud800"}"#.to_string(), ""),
+            (r#"{"__metadata__":{"note":1}}"#.to_string(), "position"),
+            ("[".repeat(100_000), "position"),
+            (r#"{"a":{}"#.to_string(), ""),
+            ("{}{}".to_string(), "after"),
+        ] {
+            let error = decode(&header, &[0; 8]).expect_err(&header).to_string();
+            assert!(error.contains(part), "{error} lacks {part}");
+        }
     }
 }
