@@ -163,7 +163,6 @@ impl Tensors {
         let mut header = Header::parse(head).map_err(|what| refuse(&what))?;
         let mut tensors = Self { note: header.note.take(), ..Self::default() };
         // The tensors must fill the data exactly, so that nothing hides between them.
-        header.entries.sort_unstable_by_key(|entry| entry.range);
         let mut end = 0;
         for header::Entry { name, element, shape, range: [from, to] } in header.entries {
             let width = match element.as_str() {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 /// A header.
 pub(super) struct Header {
+    /// In the order of the data.
     pub(super) entries: Vec<Entry>,
     /// The one key of the metadata that is used. Others are passed over.
     pub(super) note: Option<String>,
@@ -31,7 +32,10 @@ impl Header {
         let mut header = Self { entries: Vec::new(), note: None };
         json.object(|json, name| {
             if name != METADATA {
-                header.entries.push(json.entry(name)?);
+                // Files have them in order, so that this appends.
+                let entry = json.entry(name)?;
+                let place = header.entries.partition_point(|other| other.range <= entry.range);
+                header.entries.insert(place, entry);
                 return Ok(());
             }
             json.object(|json, key| {

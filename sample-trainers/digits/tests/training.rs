@@ -70,10 +70,10 @@ fn training_that_diverges_and_others_models_fail() {
 
 #[test]
 fn modules_are_admitted_as_steppers_and_small() {
-    for name in ["digits-mlp", "digits-cnn"] {
+    for (name, most_bytes) in [("digits-mlp", 200_000), ("digits-cnn", 220_000)] {
         let Some(wasm) = build("digits", name, &[]) else { return };
         assert_eq!(admitted(&wasm, 8 << 20).form, Form::Stepper { initialize: false });
-        assert!(wasm.len() <= 200_000, "{name} has {} bytes", wasm.len());
+        assert!(wasm.len() <= most_bytes, "{name} has {} bytes", wasm.len());
     }
 }
 
