@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, Metadata, MetadataExt};
+use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
 use fedmkt_core::manifest::{Disclosure, Manifest};
 use fedmkt_core::pack::{self, Kind, Layout, Pack, PackError};
 use fedmkt_core::roots::{Hash, Salt};
@@ -201,7 +201,10 @@ impl Grant {
             out.zeros_to(offset).map_err(capsule)?;
             let path = self.path.join(name);
             let read = |error| GrantError::File { doing: "read", path: path.clone(), error };
-            let mut source = self.folder.open(name).map_err(read)?;
+            // What was a file when it was surveyed may have become a link, or a pipe that nobody writes to.
+            let mut options = OpenOptions::new();
+            options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+            let mut source = self.folder.open_with(name, &options).map_err(read)?;
             let mut left = length;
             loop {
                 let count = source.read(&mut buffer).map_err(read)?;
@@ -328,26 +331,94 @@ pub fn disclosed(path: &Path, log2_size: u32) -> Result<Packed, GrantError> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use tempfile::TempDir;
 
     use super::*;
 
-    #[test]
-    fn links_and_special_files_are_refused_by_name() {
+    fn folder() -> TempDir {
         let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("a.csv"), "x").expect("a file");
-        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).expect("a link");
-        let error = Grant::survey(folder.path()).err().expect("refused").to_string();
-        assert!(error.contains("link is a symbolic link"), "{error}");
+        fs::write(folder.path().join("a.csv"), "1,2").expect("a file");
+        folder
+    }
+
+    fn refusal(path: &Path) -> String {
+        Grant::survey(path).err().expect("refused").to_string()
+    }
+
+    fn write(grant: &Grant) -> Result<Hash, GrantError> {
+        grant.write(&mut tempfile::tempfile().expect("a file"), None, &mut |_| {})
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_refused_by_name() {
+        let granted = folder();
+        symlink("/etc/passwd", granted.path().join("link")).expect("a link");
+        assert!(refusal(granted.path()).contains("link is a symbolic link"));
+        let granted = folder();
+        let _socket = UnixListener::bind(granted.path().join("socket")).expect("a socket");
+        assert!(refusal(granted.path()).contains("socket is a device, pipe or socket"));
+        let granted = folder();
+        fs::write(granted.path().join(OsStr::from_bytes(b"\xff.csv")), "").expect("a file");
+        assert!(refusal(granted.path()).contains("not UTF-8"));
+        let granted = folder();
+        fs::write(granted.path().join("line\nbreak"), "").expect("a file");
+        assert!(refusal(granted.path()).contains("control characters"));
+        let granted = folder();
+        fs::create_dir_all(granted.path().join("d/".repeat(100))).expect("folders");
+        assert!(refusal(granted.path()).contains("64"));
+        assert!(refusal(Path::new("/nowhere")).contains("cannot open /nowhere"));
     }
 
     #[test]
     fn a_single_file_is_a_grant_too() {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("a.csv"), "1,2").expect("a file");
-        fs::write(folder.path().join("private"), "no").expect("a file");
-        let grant = Grant::survey(&folder.path().join("a.csv")).expect("a grant");
+        let granted = folder();
+        fs::write(granted.path().join("private"), "no").expect("a file");
+        let grant = Grant::survey(&granted.path().join("a.csv")).expect("a grant");
         let files: Vec<_> = grant.layout.files().map(|(name, _, length)| (name.to_owned(), length)).collect();
         assert_eq!(files, [("a.csv".to_owned(), 3)]);
+        write(&grant).expect("packed");
+    }
+
+    #[test]
+    fn hard_links_are_files_like_others() {
+        let granted = folder();
+        fs::hard_link(granted.path().join("a.csv"), granted.path().join("b.csv")).expect("a link");
+        let grant = Grant::survey(granted.path()).expect("a grant");
+        assert_eq!((grant.files(), grant.bytes()), (2, 6));
+        write(&grant).expect("packed");
+    }
+
+    #[test]
+    fn a_file_that_changes_between_survey_and_packing_is_noticed() {
+        for content in ["", "1", "1,2,3", &"x".repeat(1 << 20)] {
+            let granted = folder();
+            let grant = Grant::survey(granted.path()).expect("a grant");
+            fs::write(granted.path().join("a.csv"), content).expect("changed");
+            assert!(matches!(write(&grant), Err(GrantError::Changed(_))), "{content:?}");
+        }
+        let granted = folder();
+        let grant = Grant::survey(granted.path()).expect("a grant");
+        fs::remove_file(granted.path().join("a.csv")).expect("removed");
+        assert!(matches!(write(&grant), Err(GrantError::File { doing: "read", .. })));
+    }
+
+    #[test]
+    fn a_file_that_becomes_a_link_or_pipe_after_the_survey_is_not_read() {
+        let granted = folder();
+        let path = granted.path().join("a.csv");
+        fs::write(granted.path().join("not-granted"), "yes").expect("a file");
+        let grant = Grant::survey(&path).expect("a grant");
+        fs::remove_file(&path).expect("removed");
+        symlink("not-granted", &path).expect("a link");
+        assert!(matches!(write(&grant), Err(GrantError::File { doing: "read", .. })));
+        fs::remove_file(&path).expect("removed");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).expect("a pipe");
+        assert!(write(&grant).is_err());
     }
 }
