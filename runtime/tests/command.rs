@@ -248,3 +248,29 @@ fn the_first_run_makes_an_identity() {
     client.run(&job).object(0);
     assert_eq!(fs::read(&path).expect("the identity"), made);
 }
+
+#[test]
+fn compiled_code_that_is_damaged_or_not_ours_is_made_again() {
+    let client = Client::new();
+    let job = client.publish(&support::trainer(), |_| {}).to_string();
+    let expected = client.run(&job).object(0)["receipt_body"].clone();
+    let path = support::find(&client.home().join("modules"), ".code").pop().expect("compiled code");
+    let good = fs::read(&path).expect("the code");
+    // Used as it is: the file is not written anew.
+    let written = fs::metadata(&path).expect("the file").modified().expect("a time");
+    client.run(&job).object(0);
+    assert_eq!(fs::metadata(&path).expect("the file").modified().expect("a time"), written);
+
+    let other = Client::new();
+    let same_job = other.publish(&support::trainer(), |_| {}).to_string();
+    other.run(&same_job).object(0);
+    let foreign = fs::read(support::find(&other.home().join("modules"), ".code").pop().expect("code")).expect("read");
+    assert_ne!(foreign[..32], good[..32], "each client has its own seal");
+    let mut flipped = good.clone();
+    *flipped.last_mut().expect("not empty") ^= 1;
+    for bad in [foreign, flipped, good[..good.len() / 2].to_vec(), Vec::new()] {
+        fs::write(&path, bad).expect("written");
+        assert_eq!(client.run(&job).object(0)["receipt_body"], expected);
+        assert!(fs::read(&path).expect("the code")[32..] == good[32..], "made again");
+    }
+}

@@ -11,7 +11,7 @@ use fedmkt_runtime::identity::Identity;
 use fedmkt_runtime::job::{Job, Reference};
 use fedmkt_runtime::packed::Packed;
 use fedmkt_runtime::training::{Session, TrainingError};
-use fedmkt_runtime::worker::{Program, WorkerError};
+use fedmkt_runtime::worker::{Limits, Program, WorkerError};
 use support::Client;
 
 /// The example of this name, which `cargo test` builds.
@@ -28,9 +28,13 @@ struct Setting {
 
 impl Setting {
     fn new() -> Self {
+        Self::with(&support::trainer())
+    }
+
+    fn with(trainer: &[u8]) -> Self {
         let client = Client::new();
         let home = Home::open(client.home()).expect("a home");
-        let cid = client.publish(&support::trainer(), |_| {});
+        let cid = client.publish(trainer, |_| {});
         let job = Job::load(&Reference::Cid(cid), &client.store(), &home).expect("a job");
         let identity =
             Identity::open(&home.identity(), |_| Ok("correct horse".to_owned().into())).expect("an identity");
@@ -101,11 +105,25 @@ fn last_words_are_bounded_and_harmless() {
 }
 
 #[test]
+fn a_trainer_that_takes_too_long_to_compile_is_given_up() {
+    // 64 functions of 80 KB each: seconds of work for an optimising compiler.
+    let body = "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 3)) (local.get 1)))".repeat(8_000);
+    let functions = format!("(func (param i32 i32) {body})").repeat(64);
+    let text = format!("(module (memory (export \"memory\") 1) (func (export \"_start\")) {functions})");
+    let setting = Setting::with(&wat::parse_str(text).expect("wasm text"));
+    let limits = Limits { start: Duration::from_secs(1), ..Limits::default() };
+    let program = Program { path: env!("CARGO_BIN_EXE_fedmkt-run").into(), arguments: Vec::new() };
+    let session = Session { program, limits, ..Session::local(&setting.job, &setting.capsule) };
+    let error = session.worker().expect_err("it takes longer");
+    assert!(matches!(error, TrainingError::Worker(WorkerError::TooLong { .. })), "{error}");
+}
+
+#[test]
 fn a_worker_that_says_nothing_is_ended_in_time() {
     let setting = Setting::new();
     let started = Instant::now();
     let program = Program { path: hostile_worker(), arguments: vec!["hang".into()] };
-    let limits = fedmkt_runtime::worker::Limits { start: Duration::from_secs(5), ..Default::default() };
+    let limits = Limits { start: Duration::from_secs(5), ..Limits::default() };
     let session = Session { program, limits, ..Session::local(&setting.job, &setting.capsule) };
     let error = session.worker().expect_err("no answer");
     assert!(matches!(error, TrainingError::Worker(WorkerError::TooLong { .. })), "{error}");
