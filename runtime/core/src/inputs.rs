@@ -137,10 +137,12 @@ impl Inputs {
                 .map(String::into_bytes)
                 .collect(),
             env: Vec::new(),
-            model: (self.job.clone(), self.job.find(MODEL_PATH).expect("checked by open")),
-            data: self.data.clone(),
-            out_pages: layout.out_pages as u32,
-            scratch_pages: layout.scratch_pages as u32,
+            files: wasi::Files::Job {
+                model: (self.job.clone(), self.job.find(MODEL_PATH).expect("checked by open")),
+                data: self.data.clone(),
+                out_pages: layout.out_pages as u32,
+                scratch_pages: layout.scratch_pages as u32,
+            },
             open_files: limits.open_files as u32,
             random_seed: random_seed(run_id, self.salt()),
         }

@@ -5,8 +5,9 @@
 //! [`Wasi::restore`]), so that a run that is resumed cannot be told from one that never stopped.
 //!
 //! - One directory is preopened: file descriptor 3 is `/`, with `job/model` (the initial model), `data` (the grant),
-//!   `out` and `tmp`. Only the last two can be written.
+//!   `out` and `tmp`. Only the last two can be written. Outside of a job there are [`Directories`] instead.
 //! - Standard input is empty. What goes to standard output and error is passed to a log that is no part of the state.
+//! - A call that answers an error has changed nothing, neither the state nor the guest's memory.
 //! - Clocks are virtual: the monotonic clock starts at 0, the realtime clock at 2020-01-01. Each reading advances both
 //!   by one millisecond before it is answered; `poll_oneoff` jumps to the earliest deadline.
 //! - `random_get` is the keystream of ChaCha20 with the run's key and a zero nonce.
@@ -14,6 +15,7 @@
 //! - A directory that can be written is listed in the order in which entries were made, all others by name. A cookie is
 //!   the position after an entry, so that listing goes on correctly when entries come and go meanwhile.
 
+mod directories;
 mod errno;
 mod files;
 mod function;
@@ -25,16 +27,19 @@ mod tree;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
+pub use directories::{Directories, DirectoryError, Item, NewItem, Walk};
 pub use errno::Errno;
 pub use function::{Function, ValueType};
 use memory::Memory;
 use rights::Rights;
 pub use state::{MAX_FILE_PAGES, MAX_OPEN_FILES, METADATA_BYTES, RestoreError};
+pub use tree::TreeLimits;
 use tree::{Area, FileType, Inode, Tree};
 
 use crate::pack::Pack;
@@ -46,8 +51,11 @@ const REALTIME_START: u64 = 1_577_836_800_000_000_000;
 /// What each reading of a clock advances it by, in nanoseconds; also the clocks' resolution.
 const TICK: u64 = 1_000_000;
 
-/// The most buffers of one read or write, as in POSIX.
-const MAX_BUFFERS: u32 = 1024;
+/// The most bytes of a path or a link's target.
+const MAX_PATH: usize = 4096;
+
+/// The most subscriptions of one `poll_oneoff`: reading, writing and more for each descriptor.
+const MAX_SUBSCRIPTIONS: u32 = 4096;
 
 /// Descriptors below this are there from the beginning.
 const FIRST_FREE_FD: u32 = 4;
@@ -59,18 +67,30 @@ pub struct Config {
     pub args: Vec<Vec<u8>>,
     /// Environment, `NAME=value`.
     pub env: Vec<Vec<u8>>,
-    /// The job drive and the number of the model's entry in it.
-    pub model: (Arc<Pack>, u32),
-    /// The capsule.
-    pub data: Arc<Pack>,
-    /// Pages that files in `/out` may take.
-    pub out_pages: u32,
-    /// Pages that files in `/tmp` may take.
-    pub scratch_pages: u32,
+    /// The file tree.
+    pub files: Files,
     /// Open file descriptors.
     pub open_files: u32,
     /// The key of the random stream.
     pub random_seed: [u8; 32],
+}
+
+/// What the file tree is made of.
+#[derive(Clone)]
+pub enum Files {
+    /// The tree of a job's run.
+    Job {
+        /// The job drive and the number of the model's entry in it.
+        model: (Arc<Pack>, u32),
+        /// The capsule.
+        data: Arc<Pack>,
+        /// Pages that files in `/out` may take.
+        out_pages: u32,
+        /// Pages that files in `/tmp` may take.
+        scratch_pages: u32,
+    },
+    /// Directories of somebody's choice, outside of a job. Such a state has no place in an image.
+    Directories(Directories),
 }
 
 /// The guest ends itself with this code.
@@ -88,6 +108,9 @@ pub enum Stream {
 
 /// Takes what the guest writes to its standard streams.
 pub type Log = Box<dyn FnMut(Stream, &[u8]) + Send>;
+
+/// Fills a part of a buffer, which is not empty, with what the guest reads from standard input; 0 bytes are its end.
+pub type Input = Box<dyn FnMut(&mut [u8]) -> Result<usize, Errno> + Send>;
 
 /// An open file descriptor.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -109,17 +132,20 @@ pub struct Wasi {
     /// Bytes of the random stream that were used.
     random: u64,
     log: Option<Log>,
+    input: Option<Input>,
 }
 
 const FDFLAGS_APPEND: u16 = 1 << 0;
+const FDFLAGS_DSYNC: u16 = 1 << 1;
+const FDFLAGS_RSYNC: u16 = 1 << 3;
+const FDFLAGS_SYNC: u16 = 1 << 4;
 const FDFLAGS_ALL: u16 = (1 << 5) - 1;
 
 impl Wasi {
     /// The state before the guest has done anything.
     pub fn new(config: Config) -> Self {
-        let area = Area::new(config.out_pages, config.scratch_pages);
-        let tree = Tree::new(config.model.clone(), config.data.clone(), area, REALTIME_START);
-        let stream = |inode| Descriptor { inode, offset: 0, flags: 0, rights: rights::STREAM, inheriting: 0 };
+        let tree = Tree::new(&config.files, REALTIME_START);
+        let stream = |inode, rights| Descriptor { inode, offset: 0, flags: 0, rights, inheriting: 0 };
         let root = Descriptor {
             inode: tree::ROOT,
             offset: 0,
@@ -127,14 +153,23 @@ impl Wasi {
             rights: rights::DIRECTORY,
             inheriting: rights::DIRECTORY | rights::FILE,
         };
-        let descriptors =
-            BTreeMap::from([(0, stream(tree::STDIN)), (1, stream(tree::STDOUT)), (2, stream(tree::STDERR)), (3, root)]);
-        Self { config, tree, descriptors, clock: 0, random: 0, log: None }
+        let descriptors = BTreeMap::from([
+            (0, stream(tree::STDIN, rights::INPUT)),
+            (1, stream(tree::STDOUT, rights::OUTPUT)),
+            (2, stream(tree::STDERR, rights::OUTPUT)),
+            (3, root),
+        ]);
+        Self { config, tree, descriptors, clock: 0, random: 0, log: None, input: None }
     }
 
     /// Where standard output and error go.
     pub fn set_log(&mut self, log: Log) {
         self.log = Some(log);
+    }
+
+    /// Where standard input comes from, outside of a job: in a job it is empty, because nothing of it is in the state.
+    pub fn set_input(&mut self, input: Input) {
+        self.input = Some(input);
     }
 
     /// The file area of the state image, up to the last page that was ever used; a whole number of pages.
@@ -184,11 +219,7 @@ impl Wasi {
                 check_clock(int(0))?;
                 m.write_u64(int(1), TICK)
             }
-            Function::ClockTimeGet => {
-                check_clock(int(0))?;
-                self.clock = self.clock.saturating_add(TICK);
-                m.write_u64(int(2), self.time(int(0)))
-            }
+            Function::ClockTimeGet => self.clock_time_get(int(0), int(2), m),
             Function::RandomGet => self.random_get(m.bytes(int(0), int(1))?),
             Function::SchedYield => Ok(()),
             Function::ProcRaise => Err(Errno::Notsup),
@@ -222,41 +253,39 @@ impl Wasi {
             Function::FdReaddir => self.fd_readdir(int(0), int(1), int(2), a[3], int(4), m),
             Function::FdRenumber => self.fd_renumber(int(0), int(1)),
             Function::FdSeek => self.fd_seek(int(0), a[1] as i64, int(2), int(3), m),
-            Function::FdTell => {
-                let offset = self.file(int(0), rights::FD_TELL)?.offset;
-                m.write_u64(int(1), offset)
-            }
-            Function::PathCreateDirectory => self.path_create_directory(int(0), m.text(int(1), int(2))?),
+            Function::FdTell => self.fd_tell(int(0), int(1), m),
+            Function::PathCreateDirectory => self.path_create_directory(int(0), m.path(int(1), int(2))?),
             Function::PathFilestatGet => {
-                let path = m.text(int(2), int(3))?;
+                let path = m.path(int(2), int(3))?;
                 let inode = self.path_inode(int(0), rights::PATH_FILESTAT_GET, int(1), path)?;
                 self.write_filestat(inode, int(4), m)
             }
             Function::PathFilestatSetTimes => {
-                let inode =
-                    self.path_inode(int(0), rights::PATH_FILESTAT_SET_TIMES, int(1), m.text(int(2), int(3))?)?;
+                let path = m.path(int(2), int(3))?;
+                let inode = self.path_inode(int(0), rights::PATH_FILESTAT_SET_TIMES, int(1), path)?;
                 self.set_times(inode, a[4], a[5], int(6))
             }
             Function::PathLink => {
-                let from = alloc::string::String::from(m.text(int(2), int(3))?);
-                self.path_link(int(0), int(1), &from, int(4), m.text(int(5), int(6))?)
+                let from = String::from(m.path(int(2), int(3))?);
+                self.path_link(int(0), int(1), &from, int(4), m.path(int(5), int(6))?)
             }
             Function::PathOpen => {
-                let path = m.text(int(2), int(3))?;
+                m.bytes(int(8), 4)?;
+                let path = m.path(int(2), int(3))?;
                 let fd = self.path_open(int(0), int(1), path, int(4), a[5], a[6], int(7))?;
                 m.write_u32(int(8), fd)
             }
             Function::PathReadlink => self.path_readlink(int(0), int(1), int(2), int(3), int(4), int(5), m),
-            Function::PathRemoveDirectory => self.path_remove_directory(int(0), m.text(int(1), int(2))?),
+            Function::PathRemoveDirectory => self.path_remove_directory(int(0), m.path(int(1), int(2))?),
             Function::PathRename => {
-                let from = alloc::string::String::from(m.text(int(1), int(2))?);
-                self.path_rename(int(0), &from, int(3), m.text(int(4), int(5))?)
+                let from = String::from(m.path(int(1), int(2))?);
+                self.path_rename(int(0), &from, int(3), m.path(int(4), int(5))?)
             }
             Function::PathSymlink => {
-                let target = alloc::string::String::from(m.text(int(0), int(1))?);
-                self.path_symlink(&target, int(2), m.text(int(3), int(4))?)
+                let target = String::from(m.path(int(0), int(1))?);
+                self.path_symlink(&target, int(2), m.path(int(3), int(4))?)
             }
-            Function::PathUnlinkFile => self.path_unlink_file(int(0), m.text(int(1), int(2))?),
+            Function::PathUnlinkFile => self.path_unlink_file(int(0), m.path(int(1), int(2))?),
             // There are no sockets; a descriptor that exists is none.
             Function::SockAccept | Function::SockRecv | Function::SockSend | Function::SockShutdown => {
                 self.descriptor(int(0), 0).and(Err(Errno::Notsock))
@@ -274,12 +303,28 @@ impl Wasi {
         if clock == 0 { self.now() } else { self.clock }
     }
 
+    fn clock_time_get(&mut self, clock: u32, result: u32, m: &mut Memory<'_>) -> Result<(), Errno> {
+        check_clock(clock)?;
+        m.bytes(result, 8)?;
+        self.clock = self.clock.saturating_add(TICK);
+        m.write_u64(result, self.time(clock))
+    }
+
     fn random_get(&mut self, buffer: &mut [u8]) -> Result<(), Errno> {
+        /// The keystream's blocks have a counter of 32 bits; the last is left out.
+        const STREAM_BYTES: u64 = 64 * ((1 << 32) - 1);
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let end = self.random.saturating_add(buffer.len() as u64);
+        if end > STREAM_BYTES {
+            return Err(Errno::Io);
+        }
         let mut stream = ChaCha20::new(&self.config.random_seed.into(), &[0; 12].into());
-        stream.try_seek(self.random).map_err(|_| Errno::Io)?;
+        stream.seek(self.random);
         buffer.fill(0);
-        stream.try_apply_keystream(buffer).map_err(|_| Errno::Io)?;
-        self.random += buffer.len() as u64;
+        stream.apply_keystream(buffer);
+        self.random = end;
         Ok(())
     }
 
@@ -294,12 +339,12 @@ impl Wasi {
         const SUBSCRIPTION_BYTES: u32 = 48;
         const EVENT_BYTES: u32 = 32;
         const ABSOLUTE: u16 = 1;
-        if count == 0 {
+        if count == 0 || count > MAX_SUBSCRIPTIONS {
             return Err(Errno::Inval);
         }
-        // Both arrays must lie in memory, which bounds the work.
-        m.bytes(subscriptions, count.checked_mul(SUBSCRIPTION_BYTES).ok_or(Errno::Fault)?)?;
+        m.bytes(subscriptions, count * SUBSCRIPTION_BYTES)?;
         m.bytes(events, count * EVENT_BYTES)?;
+        m.bytes(found, 4)?;
         let mut ready: Vec<(u64, Errno, u8, u64)> = Vec::new();
         let mut clocks: Vec<(u64, u64)> = Vec::new();
         for index in 0..count {
@@ -309,26 +354,27 @@ impl Wasi {
                 0 => {
                     let clock = m.u32(at + 16)?;
                     let timeout = m.u64(at + 24)?;
-                    if check_clock(clock).is_err() {
+                    let flags = m.u16(at + 40)?;
+                    if check_clock(clock).is_err() || flags & !ABSOLUTE != 0 {
                         ready.push((user_data, Errno::Inval, 0, 0));
                         continue;
                     }
                     let base = if clock == 0 { REALTIME_START } else { 0 };
-                    let absolute = m.u16(at + 40)? & ABSOLUTE != 0;
-                    let deadline =
-                        if absolute { timeout.saturating_sub(base) } else { self.clock.saturating_add(timeout) };
+                    let deadline = if flags & ABSOLUTE != 0 {
+                        timeout.saturating_sub(base)
+                    } else {
+                        self.clock.saturating_add(timeout)
+                    };
                     clocks.push((deadline, user_data));
                 }
                 kind @ (1 | 2) => {
-                    let fd = m.u32(at + 16)?;
                     let right = if kind == 1 { rights::FD_READ } else { rights::FD_WRITE };
-                    match self.descriptor(fd, right) {
-                        Ok(open) => {
-                            let left = self.tree.size(open.inode).saturating_sub(open.offset);
-                            ready.push((user_data, Errno::Success, kind, if kind == 1 { left } else { 1 }));
-                        }
-                        Err(errno) => ready.push((user_data, errno, kind, 0)),
-                    }
+                    let (errno, bytes) = match self.descriptor(m.u32(at + 16)?, right | rights::POLL_FD_READWRITE) {
+                        Ok(open) if kind == 1 => (Errno::Success, self.readable(open)),
+                        Ok(_) => (Errno::Success, 1),
+                        Err(errno) => (errno, 0),
+                    };
+                    ready.push((user_data, errno, kind, bytes));
                 }
                 _ => return Err(Errno::Inval),
             }
@@ -348,6 +394,14 @@ impl Wasi {
             m.write_u64(at + 16, *bytes)?;
         }
         m.write_u32(found, ready.len() as u32)
+    }
+
+    /// Bytes that can be read without waiting; what an input holds that is not empty is not known.
+    fn readable(&self, open: &Descriptor) -> u64 {
+        if open.inode == tree::STDIN && self.input.is_some() {
+            return 1;
+        }
+        self.tree.size(open.inode).saturating_sub(open.offset)
     }
 
     /// An open descriptor that has these rights.
@@ -378,7 +432,7 @@ impl Wasi {
 
     /// Frees the node if nothing leads to it any more.
     fn release(&mut self, inode: Inode) {
-        if !self.is_open(inode) {
+        if self.tree.nodes.get(&inode).is_some_and(|node| node.links == 0) && !self.is_open(inode) {
             self.tree.release(inode);
         }
     }
@@ -420,20 +474,28 @@ fn check_clock(clock: u32) -> Result<(), Errno> {
 }
 
 fn strings(strings: &[Vec<u8>], pointers: u32, buffer: u32, m: &mut Memory<'_>) -> Result<(), Errno> {
-    let mut at = buffer;
-    for (index, string) in (0..).zip(strings) {
-        m.write_u32(pointers.checked_add(4 * index).ok_or(Errno::Fault)?, at)?;
+    m.bytes(pointers, 4 * strings.len() as u32)?;
+    m.bytes(buffer, strings_bytes(strings))?;
+    let (mut pointer, mut at) = (pointers, buffer);
+    for string in strings {
+        m.write_u32(pointer, at)?;
         m.write(at, string)?;
-        at = at.checked_add(string.len() as u32).ok_or(Errno::Fault)?;
-        m.write(at, &[0])?;
-        at = at.checked_add(1).ok_or(Errno::Fault)?;
+        m.write(at + string.len() as u32, &[0])?;
+        pointer += 4;
+        at += string.len() as u32 + 1;
     }
     Ok(())
 }
 
 fn string_sizes(strings: &[Vec<u8>], count: u32, bytes: u32, m: &mut Memory<'_>) -> Result<(), Errno> {
+    m.bytes(bytes, 4)?;
     m.write_u32(count, strings.len() as u32)?;
-    m.write_u32(bytes, strings.iter().map(|string| string.len() as u32 + 1).sum())
+    m.write_u32(bytes, strings_bytes(strings))
+}
+
+/// Bytes of strings that each end with a zero.
+fn strings_bytes(strings: &[Vec<u8>]) -> u32 {
+    strings.iter().map(|string| string.len() as u32 + 1).sum()
 }
 
 #[cfg(test)]

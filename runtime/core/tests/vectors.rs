@@ -781,10 +781,12 @@ fn config() -> Config {
     Config {
         args: vec![b"trainer".to_vec(), b"--epochs".to_vec()],
         env: vec![],
-        model: (job, model),
-        data: open(&vec![("a.csv", Some(bytes(b"1,2\n3,4\n"))), ("more/b.csv", Some(bytes(b"5,6\n")))]),
-        out_pages: 3,
-        scratch_pages: 2,
+        files: fedmkt_core::wasi::Files::Job {
+            model: (job, model),
+            data: open(&vec![("a.csv", Some(bytes(b"1,2\n3,4\n"))), ("more/b.csv", Some(bytes(b"5,6\n")))]),
+            out_pages: 3,
+            scratch_pages: 2,
+        },
         open_files: 10,
         random_seed: [7; 32],
     }

@@ -3,7 +3,7 @@
 use super::memory::Memory;
 use super::rights::{self, Rights};
 use super::tree::{self, FileType, Inode};
-use super::{Descriptor, Errno, FDFLAGS_ALL, FDFLAGS_APPEND, FIRST_FREE_FD, MAX_BUFFERS, Stream, Wasi};
+use super::{Descriptor, Errno, FDFLAGS_ALL, FDFLAGS_APPEND, FIRST_FREE_FD, Stream, Wasi};
 
 const ROOT_NAME: &[u8] = b"/";
 
@@ -16,7 +16,8 @@ impl Wasi {
         if self.descriptors.len() >= self.config.open_files as usize {
             return Err(Errno::Mfile);
         }
-        let fd = (FIRST_FREE_FD..).find(|fd| !self.descriptors.contains_key(fd)).ok_or(Errno::Mfile)?;
+        let taken = self.descriptors.range(FIRST_FREE_FD..).map(|(fd, _)| *fd);
+        let fd = FIRST_FREE_FD + taken.zip(FIRST_FREE_FD..).take_while(|(fd, lowest)| fd == lowest).count() as u32;
         self.descriptors.insert(fd, descriptor);
         Ok(fd)
     }
@@ -45,10 +46,10 @@ impl Wasi {
 
     pub(super) fn fd_allocate(&mut self, fd: u32, offset: u64, length: u64) -> Result<(), Errno> {
         let inode = self.file(fd, rights::FD_ALLOCATE)?.inode;
-        let end = offset.checked_add(length).ok_or(Errno::Fbig)?;
         if length == 0 {
             return Err(Errno::Inval);
         }
+        let end = offset.checked_add(length).ok_or(Errno::Fbig)?;
         if end <= self.tree.size(inode) {
             return Ok(());
         }
@@ -109,6 +110,9 @@ impl Wasi {
         }
         let now = self.now();
         let node = self.tree.nodes.get_mut(&inode).ok_or(Errno::Rofs)?;
+        if flags == 0 {
+            return Ok(());
+        }
         for (index, set, set_now, time) in
             [(0, ACCESS, ACCESS_NOW, access), (1, MODIFICATION, MODIFICATION_NOW, modification)]
         {
@@ -124,8 +128,8 @@ impl Wasi {
 
     pub(super) fn fd_prestat_get(&mut self, fd: u32, buffer: u32, m: &mut Memory<'_>) -> Result<(), Errno> {
         self.check_preopened(fd)?;
-        m.write(buffer, &[0; 8])?;
-        m.write_u32(buffer + 4, ROOT_NAME.len() as u32)
+        let [length, ..] = (ROOT_NAME.len() as u32).to_le_bytes();
+        m.write(buffer, &[0, 0, 0, 0, length, 0, 0, 0])
     }
 
     pub(super) fn fd_prestat_dir_name(
@@ -160,8 +164,7 @@ impl Wasi {
         const CURRENT: u32 = 1;
         const END: u32 = 2;
         // Asking where one is takes the right to tell only.
-        let right = if by == 0 && whence == CURRENT { rights::FD_TELL } else { rights::FD_SEEK };
-        let open = self.file(fd, right)?;
+        let open = if by == 0 && whence == CURRENT { self.tellable(fd)? } else { self.file(fd, rights::FD_SEEK)? };
         let from = match whence {
             SET => 0,
             CURRENT => open.offset,
@@ -172,6 +175,16 @@ impl Wasi {
         m.write_u64(result, offset)?;
         self.descriptor_mut(fd).offset = offset;
         Ok(())
+    }
+
+    pub(super) fn fd_tell(&mut self, fd: u32, result: u32, m: &mut Memory<'_>) -> Result<(), Errno> {
+        let offset = self.tellable(fd)?.offset;
+        m.write_u64(result, offset)
+    }
+
+    /// An open file whose offset may be asked for: the right to seek includes that to tell.
+    fn tellable(&self, fd: u32) -> Result<&Descriptor, Errno> {
+        self.file(fd, rights::FD_SEEK).or_else(|_| self.file(fd, rights::FD_TELL))
     }
 
     pub(super) fn fd_read(
@@ -185,13 +198,9 @@ impl Wasi {
         let open = self.descriptor(fd, rights::FD_READ)?;
         let (inode, offset) = (open.inode, open.offset);
         let bytes = match self.tree.file_type(inode) {
-            FileType::CharacterDevice => {
-                check_buffers(buffers, count, m)?;
-                0
-            }
-            _ => self.read_into(inode, offset, buffers, count, m)?,
+            FileType::CharacterDevice => self.read_input(buffers, count, result, m)?,
+            _ => self.read_into(inode, offset, buffers, count, result, m)?,
         };
-        m.write_u32(result, bytes)?;
         self.descriptor_mut(fd).offset += u64::from(bytes);
         Ok(())
     }
@@ -206,25 +215,47 @@ impl Wasi {
         m: &mut Memory<'_>,
     ) -> Result<(), Errno> {
         let inode = self.file(fd, rights::FD_READ | rights::FD_SEEK)?.inode;
-        let bytes = self.read_into(inode, offset, buffers, count, m)?;
-        m.write_u32(result, bytes)
+        check_offset(offset)?;
+        self.read_into(inode, offset, buffers, count, result, m).map(|_| ())
     }
 
-    fn read_into(&self, inode: Inode, offset: u64, buffers: u32, count: u32, m: &mut Memory<'_>) -> Result<u32, Errno> {
-        check_buffers(buffers, count, m)?;
+    fn read_into(
+        &self,
+        inode: Inode,
+        offset: u64,
+        buffers: u32,
+        count: u32,
+        result: u32,
+        m: &mut Memory<'_>,
+    ) -> Result<u32, Errno> {
+        m.bytes(result, 4)?;
         let mut total = 0;
-        for index in 0..count {
-            let pointer = m.u32(buffers + 8 * index)?;
-            let length = m.u32(buffers + 8 * index + 4)?;
-            let buffer = m.bytes(pointer, length)?;
-            let bytes = self.tree.read(inode, offset + u64::from(total), buffer)? as u32;
+        for buffer in m.buffers(buffers, count)? {
+            let place = m.bytes(buffer.pointer, buffer.length)?;
+            let bytes = self.tree.read(inode, offset + u64::from(total), place)? as u32;
             total += bytes;
-            // A short read ends it, and so do buffers that together are larger than memory.
-            if bytes < length || total as usize >= m.len() {
+            if bytes < buffer.length {
                 break;
             }
         }
+        m.write_u32(result, total)?;
         Ok(total)
+    }
+
+    /// Reads standard input once, into the first buffer that is not empty: more could mean waiting.
+    fn read_input(&mut self, buffers: u32, count: u32, result: u32, m: &mut Memory<'_>) -> Result<u32, Errno> {
+        m.bytes(result, 4)?;
+        let first = m.buffers(buffers, count)?.into_iter().find(|buffer| buffer.length > 0);
+        let bytes = match (&mut self.input, first) {
+            (Some(input), Some(buffer)) => {
+                let place = m.bytes(buffer.pointer, buffer.length)?;
+                input(place)?.min(place.len()) as u32
+            }
+            _ => 0,
+        };
+        m.write_u32(result, bytes)?;
+        // A stream has no offset.
+        Ok(0)
     }
 
     pub(super) fn fd_write(
@@ -240,17 +271,14 @@ impl Wasi {
         let stream = match inode {
             tree::STDOUT => Some(Stream::Output),
             tree::STDERR => Some(Stream::Error),
-            tree::STDIN => return Err(Errno::Badf),
             _ => None,
         };
         if let Some(stream) = stream {
-            let bytes = self.write_log(stream, buffers, count, m)?;
-            return m.write_u32(result, bytes);
+            return self.write_log(stream, buffers, count, result, m);
         }
         let append = open.flags & FDFLAGS_APPEND != 0;
         let offset = if append { self.tree.size(inode) } else { open.offset };
-        let bytes = self.write_from(inode, offset, buffers, count, m)?;
-        m.write_u32(result, bytes)?;
+        let bytes = self.write_from(inode, offset, buffers, count, result, m)?;
         self.descriptor_mut(fd).offset = offset + u64::from(bytes);
         Ok(())
     }
@@ -265,8 +293,8 @@ impl Wasi {
         m: &mut Memory<'_>,
     ) -> Result<(), Errno> {
         let inode = self.file(fd, rights::FD_WRITE | rights::FD_SEEK)?.inode;
-        let bytes = self.write_from(inode, offset, buffers, count, m)?;
-        m.write_u32(result, bytes)
+        check_offset(offset)?;
+        self.write_from(inode, offset, buffers, count, result, m).map(|_| ())
     }
 
     fn write_from(
@@ -275,44 +303,42 @@ impl Wasi {
         offset: u64,
         buffers: u32,
         count: u32,
+        result: u32,
         m: &mut Memory<'_>,
     ) -> Result<u32, Errno> {
-        check_buffers(buffers, count, m)?;
+        m.bytes(result, 4)?;
         let now = self.now();
         let mut total = 0;
-        for index in 0..count {
-            let pointer = m.u32(buffers + 8 * index)?;
-            let length = m.u32(buffers + 8 * index + 4)?;
-            let buffer = m.bytes(pointer, length)?;
-            let at = offset.checked_add(u64::from(total)).ok_or(Errno::Fbig)?;
-            match self.tree.write(inode, at, buffer, now) {
+        for buffer in m.buffers(buffers, count)? {
+            let bytes = m.bytes(buffer.pointer, buffer.length)?;
+            match self.tree.write(inode, offset + u64::from(total), bytes, now) {
                 Ok(bytes) => total += bytes as u32,
                 Err(_) if total > 0 => break,
                 Err(errno) => return Err(errno),
             }
-            if total as usize >= m.len() {
-                break;
-            }
         }
+        m.write_u32(result, total)?;
         Ok(total)
     }
 
-    fn write_log(&mut self, stream: Stream, buffers: u32, count: u32, m: &mut Memory<'_>) -> Result<u32, Errno> {
-        check_buffers(buffers, count, m)?;
+    fn write_log(
+        &mut self,
+        stream: Stream,
+        buffers: u32,
+        count: u32,
+        result: u32,
+        m: &mut Memory<'_>,
+    ) -> Result<(), Errno> {
+        m.bytes(result, 4)?;
         let mut total = 0;
-        for index in 0..count {
-            let pointer = m.u32(buffers + 8 * index)?;
-            let length = m.u32(buffers + 8 * index + 4)?;
-            let bytes = m.bytes(pointer, length)?;
+        for buffer in m.buffers(buffers, count)? {
+            let bytes = m.bytes(buffer.pointer, buffer.length)?;
             if let Some(log) = &mut self.log {
                 log(stream, bytes);
             }
-            total += length;
-            if total as usize >= m.len() {
-                break;
-            }
+            total += buffer.length;
         }
-        Ok(total)
+        m.write_u32(result, total)
     }
 
     pub(super) fn fd_readdir(
@@ -329,6 +355,7 @@ impl Wasi {
             return Err(Errno::Notdir);
         }
         m.bytes(buffer, length)?;
+        m.bytes(result, 4)?;
         let mut used = 0u32;
         let mut put =
             |next: u64, inode: Inode, kind: FileType, name: &str, m: &mut Memory<'_>| -> Result<bool, Errno> {
@@ -361,10 +388,7 @@ impl Wasi {
     }
 }
 
-/// Checks the number of buffers and that their descriptions lie in memory.
-fn check_buffers(buffers: u32, count: u32, m: &mut Memory<'_>) -> Result<(), Errno> {
-    if count > MAX_BUFFERS {
-        return Err(Errno::Inval);
-    }
-    m.bytes(buffers, count * 8).map(|_| ())
+/// Offsets are signed numbers in POSIX.
+fn check_offset(offset: u64) -> Result<(), Errno> {
+    i64::try_from(offset).map(|_| ()).map_err(|_| Errno::Inval)
 }

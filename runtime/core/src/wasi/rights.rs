@@ -72,6 +72,14 @@ pub(super) const DIRECTORY: Rights = FD_FDSTAT_SET_FLAGS
     | PATH_REMOVE_DIRECTORY
     | PATH_UNLINK_FILE;
 
-/// What makes sense for a standard stream.
-pub(super) const STREAM: Rights =
-    FD_READ | FD_WRITE | FD_FDSTAT_SET_FLAGS | FD_SYNC | FD_DATASYNC | FD_FILESTAT_GET | POLL_FD_READWRITE;
+/// What changes a file's content or size.
+pub(super) const CHANGES_CONTENT: Rights = FD_WRITE | FD_ALLOCATE | FD_FILESTAT_SET_SIZE;
+
+/// What makes sense for a standard stream, beside reading or writing.
+const STREAM: Rights = FD_FDSTAT_SET_FLAGS | FD_SYNC | FD_DATASYNC | FD_FILESTAT_GET | POLL_FD_READWRITE;
+
+/// What makes sense for standard input.
+pub(super) const INPUT: Rights = STREAM | FD_READ;
+
+/// What makes sense for standard output and error.
+pub(super) const OUTPUT: Rights = STREAM | FD_WRITE;

@@ -23,16 +23,14 @@
 //! rights (8). The rest is zero.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
 use super::rights;
 use super::tree::{
-    Area, Content, DirectoryEntry, FIRST_FREE, FileType, MAX_ENTRIES, MAX_INODES, MAX_NAME, MAX_NAME_BYTES, Mount,
-    Node, OUT, ROOT, TMP,
+    Area, Content, DirectoryEntry, Entries, FIRST_FREE, FileType, JOB_LIMITS, MAX_NAME, Mount, Node, OUT, ROOT, TMP,
 };
-use super::{Config, Descriptor, FDFLAGS_ALL, REALTIME_START, Wasi};
+use super::{Config, Descriptor, FDFLAGS_ALL, Files, Wasi};
 use crate::tree::PAGE_BYTES;
 
 /// Bytes that the WASI state takes in a state image.
@@ -45,13 +43,16 @@ pub const MAX_FILE_PAGES: u64 = 1 << 16;
 pub const MAX_OPEN_FILES: u64 = 1024;
 
 const _: () = assert!(
-    40 + MAX_INODES * 60
+    40 + JOB_LIMITS.inodes * 60
         + MAX_FILE_PAGES as usize * 4
-        + MAX_ENTRIES * 18
-        + MAX_NAME_BYTES
+        + JOB_LIMITS.entries * 18
+        + JOB_LIMITS.name_bytes
         + MAX_OPEN_FILES as usize * 40
         <= METADATA_BYTES
 );
+
+/// Serials stay below this, far more than a guest can reach, so that cookies made of them cannot overflow.
+const MAX_SERIAL: u64 = 1 << 62;
 
 /// The bytes are not a WASI state; holds what is wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,9 +70,13 @@ impl Wasi {
     /// Writes the state, but for the file area, over all of `metadata`.
     ///
     /// # Panics
-    /// When `metadata` has not [`METADATA_BYTES`].
+    /// When `metadata` has not [`METADATA_BYTES`], or this is not the state of a job's run.
     pub fn save(&self, metadata: &mut [u8]) {
         assert_eq!(metadata.len(), METADATA_BYTES);
+        assert!(
+            matches!(self.config.files, Files::Job { .. }),
+            "only the state of a job's run has a place in an image"
+        );
         let mut out = Writer { bytes: metadata, at: 0 };
         out.u64(self.clock);
         out.u64(self.random);
@@ -97,7 +102,7 @@ impl Wasi {
                 Content::Directory { parent, entries } => {
                     out.u64(*parent);
                     out.u32(entries.len() as u32);
-                    for (name, entry) in entries {
+                    for (name, entry) in entries.iter() {
                         out.u64(entry.inode);
                         out.u64(entry.serial);
                         out.text(name);
@@ -152,9 +157,10 @@ impl Wasi {
         self.tree.next_serial = reader.u64()?;
         let nodes = reader.u32()? as usize;
         let descriptors = reader.u32()? as usize;
-        if nodes > MAX_INODES
+        if nodes > JOB_LIMITS.inodes
             || descriptors > self.config.open_files as usize
-            || !(FIRST_FREE..1 << 32).contains(&self.tree.next_inode)
+            || !(FIRST_FREE..=1 << 32).contains(&self.tree.next_inode)
+            || self.tree.next_serial >= MAX_SERIAL
         {
             return None;
         }
@@ -170,7 +176,7 @@ impl Wasi {
                 Content::SymbolicLink(target) => self.tree.name_bytes += target.len(),
                 Content::Directory { entries, .. } => {
                     self.tree.entries += entries.len();
-                    self.tree.name_bytes += entries.keys().map(String::len).sum::<usize>();
+                    self.tree.name_bytes += entries.iter().map(|(name, _)| name.len()).sum::<usize>();
                 }
                 Content::File { .. } => {}
             }
@@ -194,62 +200,56 @@ impl Wasi {
                 return None;
             }
         }
-        (self.tree.entries <= MAX_ENTRIES && self.tree.name_bytes <= MAX_NAME_BYTES).then_some(())
+        (self.tree.entries <= JOB_LIMITS.entries && self.tree.name_bytes <= JOB_LIMITS.name_bytes).then_some(())
     }
 
     /// Entries, link counts and parents agree, and every directory that is linked hangs from a mount.
     fn check_links(&self) -> Option<()> {
         let nodes = &self.tree.nodes;
+        for (inode, mount) in [(OUT, Mount::Out), (TMP, Mount::Tmp)] {
+            match nodes.get(&inode)? {
+                Node { mount: is, links: 1, content: Content::Directory { parent: ROOT, .. }, .. } if *is == mount => {}
+                _ => return None,
+            }
+        }
         let mut links = BTreeMap::from([(OUT, 1u32), (TMP, 1)]);
-        for (&inode, node) in nodes {
-            let Content::Directory { parent, entries } = &node.content else { continue };
-            if matches!(inode, OUT | TMP) && (*parent != ROOT || node.links != 1) {
+        // Downwards from the mounts: each directory has one entry at most, so none is met twice.
+        let mut open = Vec::from([OUT, TMP]);
+        let mut linked_directories = 0;
+        while let Some(inode) = open.pop() {
+            linked_directories += 1;
+            let node = &nodes[&inode];
+            let Content::Directory { entries, .. } = &node.content else { continue };
+            if entries.highest_serial().is_some_and(|highest| highest >= self.tree.next_serial) {
                 return None;
             }
-            let serials: BTreeSet<u64> = entries.values().map(|entry| entry.serial).collect();
-            if serials.len() != entries.len() || serials.last().is_some_and(|&last| last >= self.tree.next_serial) {
-                return None;
-            }
-            for entry in entries.values() {
+            for (_, entry) in entries.iter() {
                 let child = nodes.get(&entry.inode).filter(|child| child.mount == node.mount)?;
-                *links.entry(entry.inode).or_insert(0) += 1;
-                if let Content::Directory { parent, .. } = child.content
-                    && (parent != inode || links[&entry.inode] > 1)
-                {
+                let count = links.entry(entry.inode).or_insert(0);
+                *count += 1;
+                if let Content::Directory { parent, .. } = child.content {
+                    if parent != inode || *count > 1 {
+                        return None;
+                    }
+                    open.push(entry.inode);
+                }
+            }
+        }
+        // What nothing leads to any more is there because it is open; such a directory is empty.
+        let mut directories = 0;
+        for (inode, node) in nodes {
+            let is_linked = node.links > 0;
+            if node.links != links.get(inode).copied().unwrap_or(0) || !(is_linked || self.is_open(*inode)) {
+                return None;
+            }
+            if let Content::Directory { entries, .. } = &node.content {
+                directories += usize::from(is_linked);
+                if !is_linked && !entries.is_empty() {
                     return None;
                 }
             }
-            // An unlinked directory is empty.
-            if node.links == 0 && !entries.is_empty() {
-                return None;
-            }
-            // Going up must end, and only at a mount.
-            let mut at = inode;
-            for _ in 0..=nodes.len() {
-                if matches!(at, OUT | TMP) {
-                    break;
-                }
-                match nodes.get(&at).filter(|node| node.links > 0 || at == inode).map(|node| &node.content) {
-                    Some(Content::Directory { parent, .. }) => at = *parent,
-                    // The parent of an unlinked directory may be gone.
-                    _ if node.links == 0 => at = OUT,
-                    _ => return None,
-                }
-            }
-            if !matches!(at, OUT | TMP) {
-                return None;
-            }
         }
-        let mounts = [(OUT, Mount::Out), (TMP, Mount::Tmp)];
-        let mounted = mounts.iter().all(|(inode, mount)| {
-            nodes
-                .get(inode)
-                .is_some_and(|node| node.mount == *mount && matches!(node.content, Content::Directory { .. }))
-        });
-        let counted = nodes.iter().all(|(inode, node)| {
-            node.links == links.get(inode).copied().unwrap_or(0) && (node.links > 0 || self.is_open(*inode))
-        });
-        (mounted && counted).then_some(())
+        (directories == linked_directories).then_some(())
     }
 
     fn check_descriptors(&self) -> Option<()> {
@@ -261,7 +261,7 @@ impl Wasi {
                 && i64::try_from(open.offset).is_ok()
                 && self.tree.exists(open.inode)
         });
-        (right && REALTIME_START.checked_add(self.clock).is_some()).then_some(())
+        right.then_some(())
     }
 }
 
@@ -278,12 +278,12 @@ fn read_node(reader: &mut Reader<'_>, area: &mut Area, files: &[u8]) -> Option<N
         3 => {
             let parent = reader.u64()?;
             let count = reader.u32()?;
-            let mut entries = BTreeMap::new();
+            let mut entries = Entries::default();
             for _ in 0..count {
                 let entry = DirectoryEntry { inode: reader.u64()?, serial: reader.u64()? };
                 let name = reader.text()?;
                 let plain = !name.is_empty() && name.len() <= MAX_NAME && !name.contains(['/', '\0']);
-                if !plain || name == "." || name == ".." || entries.insert(name.into(), entry).is_some() {
+                if !plain || name == "." || name == ".." || !entries.insert(name, entry) {
                     return None;
                 }
             }
@@ -309,7 +309,8 @@ fn read_node(reader: &mut Reader<'_>, area: &mut Area, files: &[u8]) -> Option<N
             Content::File { size, pages }
         }
         7 => {
-            Content::SymbolicLink(reader.text().filter(|target| !target.is_empty() && !target.starts_with('/'))?.into())
+            let plain = |target: &&str| !target.is_empty() && !target.starts_with('/') && !target.contains('\0');
+            Content::SymbolicLink(reader.text().filter(plain)?.into())
         }
         _ => return None,
     };

@@ -3,13 +3,17 @@
 //! Every file has an inode number, and the number tells where it is: 1 to 8 are the fixed directories and the standard
 //! streams, `1 << 32 | n` is entry n of the capsule, `2 << 32 | n` entry n of the job drive, and all others are in the
 //! writable part, numbered from 16 in the order of their creation.
+//!
+//! No call takes longer than what it is given or moves asks for: names and listings are looked up in sorted maps, a
+//! page is cleared only if it was written to, and nothing is copied that is not asked for.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::Errno;
+use super::directories::Directories;
+use super::{Errno, Files};
 use crate::pack::Pack;
 use crate::tree::PAGE_BYTES;
 
@@ -26,15 +30,22 @@ pub(super) const STDERR: Inode = 8;
 pub(super) const FIRST_FREE: Inode = 16;
 const DATA_ENTRIES: Inode = 1 << 32;
 const JOB_ENTRIES: Inode = 2 << 32;
+/// The bits of an inode number that are the number of an entry in a pack.
+const ENTRY_NUMBERS: Inode = (1 << 32) - 1;
 
-/// The most inodes of the writable part, which leaves room for them in the metadata.
-pub(super) const MAX_INODES: usize = 2048;
+/// How much the writable part may hold, beside contents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TreeLimits {
+    /// Files, directories and links.
+    pub inodes: usize,
+    /// Directory entries.
+    pub entries: usize,
+    /// Bytes of names and link targets together.
+    pub name_bytes: usize,
+}
 
-/// The most directory entries of the writable part.
-pub(super) const MAX_ENTRIES: usize = 2048;
-
-/// The most bytes of names and link targets together in the writable part.
-pub(super) const MAX_NAME_BYTES: usize = 128 << 10;
+/// The limits of a job's run, which leave room for everything in the metadata.
+pub(super) const JOB_LIMITS: TreeLimits = TreeLimits { inodes: 2048, entries: 2048, name_bytes: 128 << 10 };
 
 /// The most bytes of a file's name.
 pub(super) const MAX_NAME: usize = 255;
@@ -78,9 +89,15 @@ pub(super) enum Content {
     },
     Directory {
         parent: Inode,
-        entries: BTreeMap<String, DirectoryEntry>,
+        entries: Entries,
     },
     SymbolicLink(String),
+}
+
+impl Content {
+    pub(super) fn empty_directory(parent: Inode) -> Self {
+        Self::Directory { parent, entries: Entries::default() }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,22 +107,101 @@ pub(super) struct DirectoryEntry {
     pub(super) serial: u64,
 }
 
+/// The entries of a writable directory.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Entries {
+    by_name: BTreeMap<Arc<str>, DirectoryEntry>,
+    by_serial: BTreeMap<u64, Arc<str>>,
+}
+
+impl Entries {
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<DirectoryEntry> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Adds an entry. `false`, and without effect, when the name or the serial is there already.
+    pub(super) fn insert(&mut self, name: &str, entry: DirectoryEntry) -> bool {
+        if self.by_name.contains_key(name) || self.by_serial.contains_key(&entry.serial) {
+            return false;
+        }
+        let name = Arc::<str>::from(name);
+        self.by_serial.insert(entry.serial, name.clone());
+        self.by_name.insert(name, entry);
+        true
+    }
+
+    fn remove(&mut self, name: &str) -> Option<DirectoryEntry> {
+        let entry = self.by_name.remove(name)?;
+        self.by_serial.remove(&entry.serial);
+        Some(entry)
+    }
+
+    /// All entries, by the bytes of their names.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, DirectoryEntry)> {
+        self.by_name.iter().map(|(name, entry)| (&**name, *entry))
+    }
+
+    /// The entry with the lowest serial of at least this.
+    fn first_from(&self, serial: u64) -> Option<(&str, DirectoryEntry)> {
+        let (_, name) = self.by_serial.range(serial..).next()?;
+        Some((name, *self.by_name.get(name)?))
+    }
+
+    pub(super) fn highest_serial(&self) -> Option<u64> {
+        self.by_serial.last_key_value().map(|(serial, _)| *serial)
+    }
+}
+
+/// A directory that is always there and cannot be changed.
+struct Fixed {
+    parent: Inode,
+    entries: BTreeMap<String, Inode>,
+}
+
+/// The read-only parts of a job's tree.
+struct Packs {
+    job: Arc<Pack>,
+    /// The number of the model's entry in the job drive.
+    model: u32,
+    data: Arc<Pack>,
+}
+
 /// The file tree.
 pub(super) struct Tree {
-    model: (Arc<Pack>, u32),
-    data: Arc<Pack>,
+    /// None outside of a job.
+    packs: Option<Packs>,
+    fixed: BTreeMap<Inode, Fixed>,
     pub(super) nodes: BTreeMap<Inode, Node>,
     pub(super) next_inode: Inode,
     pub(super) next_serial: u64,
     pub(super) area: Area,
+    pub(super) limits: TreeLimits,
     pub(super) entries: usize,
     pub(super) name_bytes: usize,
+}
+
+/// What goes away, and what comes beside a name, when an entry is made.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Replaced {
+    pub(super) entries: usize,
+    pub(super) name_bytes: usize,
+    pub(super) added_bytes: usize,
 }
 
 /// The file area: pages that hold the contents of writable files.
 pub(super) struct Area {
     bytes: Vec<u8>,
     used: Vec<bool>,
+    /// Pages that may hold something else than zeros.
+    written: Vec<bool>,
     /// Pages below the highest used one that are free.
     free: BTreeSet<u32>,
     changed: Vec<bool>,
@@ -118,6 +214,7 @@ impl Area {
         Self {
             bytes: Vec::new(),
             used: Vec::new(),
+            written: Vec::new(),
             free: BTreeSet::new(),
             changed: Vec::new(),
             limits: [out_pages, scratch_pages],
@@ -150,6 +247,7 @@ impl Area {
     fn grow_to(&mut self, pages: usize) {
         if self.used.len() < pages {
             self.used.resize(pages, false);
+            self.written.resize(pages, false);
             self.changed.resize(pages, false);
             self.bytes.resize(pages * PAGE_BYTES, 0);
         }
@@ -159,7 +257,10 @@ impl Area {
         self.taken[mount as usize] -= 1;
         self.used[page as usize] = false;
         self.free.insert(page);
-        self.page_mut(page).fill(0);
+        if self.written[page as usize] {
+            self.page_mut(page).fill(0);
+            self.written[page as usize] = false;
+        }
     }
 
     pub(super) fn page(&self, page: u32) -> &[u8] {
@@ -168,6 +269,7 @@ impl Area {
 
     fn page_mut(&mut self, page: u32) -> &mut [u8] {
         self.changed[page as usize] = true;
+        self.written[page as usize] = true;
         &mut self.bytes[page as usize * PAGE_BYTES..][..PAGE_BYTES]
     }
 
@@ -200,48 +302,108 @@ impl Area {
 }
 
 impl Tree {
-    pub(super) fn new(model: (Arc<Pack>, u32), data: Arc<Pack>, area: Area, now: u64) -> Self {
-        let mount = |mount| Node {
-            mount,
-            links: 1,
-            times: [now; 3],
-            content: Content::Directory { parent: ROOT, entries: BTreeMap::new() },
-        };
+    /// The tree at the beginning. `now` is the time of everything in it.
+    pub(super) fn new(files: &Files, now: u64) -> Self {
+        match files {
+            Files::Job { model, data, out_pages, scratch_pages } => {
+                let mut tree = Self::empty(Area::new(*out_pages, *scratch_pages), JOB_LIMITS);
+                let model_entry = JOB_ENTRIES | u64::from(model.1);
+                tree.packs = Some(Packs { job: model.0.clone(), model: model.1, data: data.clone() });
+                tree.fix(JOB, ROOT, &[("model", model_entry)]);
+                tree.fix(ROOT, ROOT, &[("data", DATA), ("job", JOB), ("out", OUT), ("tmp", TMP)]);
+                for (inode, mount) in [(OUT, Mount::Out), (TMP, Mount::Tmp)] {
+                    let content = Content::empty_directory(ROOT);
+                    tree.nodes.insert(inode, Node { mount, links: 1, times: [now; 3], content });
+                }
+                tree
+            }
+            Files::Directories(directories) => Self::with_directories(directories, now),
+        }
+    }
+
+    fn empty(area: Area, limits: TreeLimits) -> Self {
         Self {
-            model,
-            data,
-            nodes: BTreeMap::from([(OUT, mount(Mount::Out)), (TMP, mount(Mount::Tmp))]),
+            packs: None,
+            fixed: BTreeMap::new(),
+            nodes: BTreeMap::new(),
             next_inode: FIRST_FREE,
             next_serial: 0,
             area,
+            limits,
             entries: 0,
             name_bytes: 0,
         }
     }
 
+    fn fix(&mut self, inode: Inode, parent: Inode, entries: &[(&str, Inode)]) {
+        let entries = entries.iter().map(|&(name, inode)| (name.into(), inode)).collect();
+        self.fixed.insert(inode, Fixed { parent, entries });
+    }
+
+    fn with_directories(directories: &Directories, now: u64) -> Self {
+        let mut tree = Self::empty(Area::new(0, directories.pages), directories.limits);
+        let add = |tree: &mut Self, inode, parent| {
+            let content = Content::empty_directory(parent);
+            tree.nodes.insert(inode, Node { mount: Mount::Tmp, links: 1, times: [now; 3], content });
+        };
+        if directories.paths().any(|path| path.is_empty()) {
+            add(&mut tree, ROOT, ROOT);
+            return tree;
+        }
+        tree.fix(ROOT, ROOT, &[]);
+        for path in directories.paths() {
+            let mut above = ROOT;
+            let (name, around) = path.split_last().expect("a path within the root");
+            for name in around {
+                let next = tree.next_inode;
+                let parent = tree.fixed.get_mut(&above).expect("no directory lies within another");
+                let known = *parent.entries.entry(name.clone()).or_insert(next);
+                if known == next {
+                    tree.next_inode += 1;
+                    tree.fix(known, above, &[]);
+                }
+                above = known;
+            }
+            let inode = tree.next_inode;
+            tree.next_inode += 1;
+            tree.fixed.get_mut(&above).expect("a fixed directory").entries.insert(name.clone(), inode);
+            add(&mut tree, inode, above);
+        }
+        tree
+    }
+
     /// The pack entry that an inode stands for.
     fn entry(&self, inode: Inode) -> Option<(&Pack, u32)> {
-        match inode >> 32 {
-            1 => Some((&self.data, inode as u32)),
-            2 => Some((&self.model.0, inode as u32)),
+        let packs = self.packs.as_ref()?;
+        match inode & !ENTRY_NUMBERS {
+            DATA_ENTRIES => Some((&packs.data, inode as u32)),
+            JOB_ENTRIES => Some((&packs.job, inode as u32)),
             _ => None,
         }
     }
 
     /// Whether this inode exists.
     pub(super) fn exists(&self, inode: Inode) -> bool {
-        match self.entry(inode) {
-            Some((pack, number)) => match pack.entry(number) {
-                Some(entry) => {
-                    let model_path = self.model.0.entry(self.model.1).map_or("", |model| model.path);
-                    inode >> 32 == 1
-                        || entry.path == model_path
-                        || entry.path.strip_prefix(model_path).is_some_and(|rest| rest.starts_with('/'))
-                }
-                None => false,
-            },
-            None => matches!(inode, ROOT | JOB | DATA | STDIN | STDOUT | STDERR) || self.nodes.contains_key(&inode),
+        if let Some((pack, number)) = self.entry(inode) {
+            return pack.entry(number).is_some()
+                && (inode & !ENTRY_NUMBERS == DATA_ENTRIES || self.is_of_model(number));
         }
+        matches!(inode, STDIN | STDOUT | STDERR)
+            || (inode == DATA && self.packs.is_some())
+            || self.fixed.contains_key(&inode)
+            || self.nodes.contains_key(&inode)
+    }
+
+    /// Whether an entry of the job drive is the model or lies below it.
+    fn is_of_model(&self, mut number: u32) -> bool {
+        let Some(packs) = &self.packs else { return false };
+        while number != packs.model {
+            match packs.job.entry(number).and_then(|entry| entry.parent) {
+                Some(parent) => number = parent,
+                None => return false,
+            }
+        }
+        true
     }
 
     pub(super) fn file_type(&self, inode: Inode) -> FileType {
@@ -280,43 +442,51 @@ impl Tree {
         pack.entry(number)?.content
     }
 
-    /// The entry called `name` in a directory.
-    pub(super) fn lookup(&self, directory: Inode, name: &str) -> Option<Inode> {
-        match directory {
-            ROOT => match name {
-                "job" => Some(JOB),
-                "data" => Some(DATA),
-                "out" => Some(OUT),
-                "tmp" => Some(TMP),
-                _ => None,
-            },
-            JOB => (name == "model").then(|| JOB_ENTRIES | u64::from(self.model.1)),
-            DATA => self.lookup_in_pack(&self.data, None, DATA_ENTRIES, name),
-            _ => match (self.entry(directory), self.nodes.get(&directory).map(|node| &node.content)) {
-                (Some((pack, number)), _) => self.lookup_in_pack(pack, Some(number), directory >> 32 << 32, name),
-                (None, Some(Content::Directory { entries, .. })) => entries.get(name).map(|entry| entry.inode),
-                _ => None,
-            },
+    /// What a symbolic link holds.
+    pub(super) fn link_target(&self, inode: Inode) -> Option<&str> {
+        match &self.nodes.get(&inode)?.content {
+            Content::SymbolicLink(target) => Some(target),
+            _ => None,
         }
     }
 
-    fn lookup_in_pack(&self, pack: &Pack, directory: Option<u32>, base: Inode, name: &str) -> Option<Inode> {
-        let children = pack.children(directory);
+    /// The entry called `name` in a directory.
+    pub(super) fn lookup(&self, directory: Inode, name: &str) -> Option<Inode> {
+        if let Some(node) = self.nodes.get(&directory) {
+            let Content::Directory { entries, .. } = &node.content else { return None };
+            return entries.get(name).map(|entry| entry.inode);
+        }
+        if let Some(fixed) = self.fixed.get(&directory) {
+            return fixed.entries.get(name).copied();
+        }
+        let (pack, number) = self.pack_directory(directory)?;
+        let children = pack.children(number);
         let found =
             children.binary_search_by(|&child| pack.entry(child).map_or("", |entry| entry.name()).cmp(name)).ok()?;
-        Some(base | u64::from(children[found]))
+        Some(pack_base(directory) | u64::from(children[found]))
+    }
+
+    /// The pack that a directory lies in, and the number of its entry there; the top has none.
+    fn pack_directory(&self, directory: Inode) -> Option<(&Pack, Option<u32>)> {
+        if directory == DATA {
+            return self.packs.as_ref().map(|packs| (&*packs.data, None));
+        }
+        self.entry(directory).map(|(pack, number)| (pack, Some(number)))
     }
 
     /// The directory around a directory; the root's is the root.
     pub(super) fn parent(&self, directory: Inode) -> Inode {
         if let Some((pack, number)) = self.entry(directory) {
-            let base = directory >> 32 << 32;
-            let is_model = base == JOB_ENTRIES && number == self.model.1;
+            let base = pack_base(directory);
+            let is_model = base == JOB_ENTRIES && self.packs.as_ref().is_some_and(|packs| packs.model == number);
             return match pack.entry(number).and_then(|entry| entry.parent) {
                 Some(parent) if !is_model => base | u64::from(parent),
                 _ if base == DATA_ENTRIES => DATA,
                 _ => JOB,
             };
+        }
+        if let Some(fixed) = self.fixed.get(&directory) {
+            return fixed.parent;
         }
         match self.nodes.get(&directory).map(|node| &node.content) {
             Some(Content::Directory { parent, .. }) => *parent,
@@ -326,40 +496,23 @@ impl Tree {
 
     /// The entry of a directory that follows position `after` (0 is the beginning), with its own position.
     pub(super) fn next_entry(&self, directory: Inode, after: u64) -> Option<(u64, &str, Inode)> {
-        let at = |names: &[(&'static str, Inode)]| {
-            let &(name, inode) = names.get(usize::try_from(after).ok()?)?;
-            Some((after + 1, name, inode))
-        };
-        let in_pack = |pack, directory, base| self.next_in_pack(pack, directory, base, after);
-        match directory {
-            ROOT => at(&[("data", DATA), ("job", JOB), ("out", OUT), ("tmp", TMP)]),
-            JOB => at(&[("model", JOB_ENTRIES | u64::from(self.model.1))]),
-            DATA => in_pack(&*self.data, None, DATA_ENTRIES),
-            _ => match (self.entry(directory), self.nodes.get(&directory).map(|node| &node.content)) {
-                (Some((pack, number)), _) => in_pack(pack, Some(number), directory >> 32 << 32),
-                (None, Some(Content::Directory { entries, .. })) => entries
-                    .iter()
-                    .filter(|(_, entry)| entry.serial >= after)
-                    .min_by_key(|(_, entry)| entry.serial)
-                    .map(|(name, entry)| (entry.serial + 1, name.as_str(), entry.inode)),
-                _ => None,
-            },
+        if let Some(node) = self.nodes.get(&directory) {
+            let Content::Directory { entries, .. } = &node.content else { return None };
+            let (name, entry) = entries.first_from(after)?;
+            return Some((entry.serial + 1, name, entry.inode));
         }
-    }
-
-    fn next_in_pack<'a>(
-        &self,
-        pack: &'a Pack,
-        directory: Option<u32>,
-        base: Inode,
-        after: u64,
-    ) -> Option<(u64, &'a str, Inode)> {
-        let child = *pack.children(directory).get(usize::try_from(after).ok()?)?;
-        Some((after + 1, pack.entry(child)?.name(), base | u64::from(child)))
+        let position = usize::try_from(after).ok()?;
+        if let Some(fixed) = self.fixed.get(&directory) {
+            let (name, inode) = fixed.entries.iter().nth(position)?;
+            return Some((after + 1, name, *inode));
+        }
+        let (pack, number) = self.pack_directory(directory)?;
+        let child = *pack.children(number).get(position)?;
+        Some((after + 1, pack.entry(child)?.name(), pack_base(directory) | u64::from(child)))
     }
 
     /// The entries of a writable directory.
-    fn entries_mut(&mut self, directory: Inode) -> Result<&mut BTreeMap<String, DirectoryEntry>, Errno> {
+    fn entries_mut(&mut self, directory: Inode) -> Result<&mut Entries, Errno> {
         match self.nodes.get_mut(&directory).map(|node| &mut node.content) {
             Some(Content::Directory { entries, .. }) => Ok(entries),
             Some(_) => Err(Errno::Notdir),
@@ -367,19 +520,26 @@ impl Tree {
         }
     }
 
-    /// Enters an existing node under a new name.
-    pub(super) fn enter(&mut self, directory: Inode, name: &str, inode: Inode, now: u64) -> Result<(), Errno> {
+    /// Checks that a directory can take an entry of this name, when entries and names that it replaces are gone.
+    pub(super) fn check_room(&self, directory: Inode, name: &str, replaced: Replaced) -> Result<(), Errno> {
+        let node = self.nodes.get(&directory).ok_or(Errno::Rofs)?;
         if name.len() > MAX_NAME {
             return Err(Errno::Nametoolong);
         }
-        if self.entries >= MAX_ENTRIES || self.name_bytes + name.len() > MAX_NAME_BYTES {
-            return Err(Errno::Nospc);
-        }
-        if self.nodes.get(&directory).is_some_and(|node| node.links == 0) {
+        // A directory that was removed stays empty.
+        if node.links == 0 {
             return Err(Errno::Noent);
         }
+        let name_bytes = self.name_bytes + name.len() + replaced.added_bytes - replaced.name_bytes;
+        let fits = self.entries - replaced.entries < self.limits.entries && name_bytes <= self.limits.name_bytes;
+        if fits { Ok(()) } else { Err(Errno::Nospc) }
+    }
+
+    /// Enters an existing node under a new name, for which there is room.
+    pub(super) fn enter(&mut self, directory: Inode, name: &str, inode: Inode, now: u64) -> Result<(), Errno> {
         let serial = self.next_serial;
-        self.entries_mut(directory)?.insert(name.into(), DirectoryEntry { inode, serial });
+        let added = self.entries_mut(directory)?.insert(name, DirectoryEntry { inode, serial });
+        assert!(added, "looked up before");
         self.next_serial += 1;
         self.entries += 1;
         self.name_bytes += name.len();
@@ -391,7 +551,8 @@ impl Tree {
     pub(super) fn create(&mut self, directory: Inode, name: &str, content: Content, now: u64) -> Result<Inode, Errno> {
         let mount = self.nodes.get(&directory).ok_or(Errno::Rofs)?.mount;
         let target_bytes = if let Content::SymbolicLink(target) = &content { target.len() } else { 0 };
-        if self.nodes.len() >= MAX_INODES || self.name_bytes + target_bytes + name.len() > MAX_NAME_BYTES {
+        self.check_room(directory, name, Replaced { added_bytes: target_bytes, ..Replaced::default() })?;
+        if self.nodes.len() >= self.limits.inodes || self.next_inode >= DATA_ENTRIES {
             return Err(Errno::Nospc);
         }
         let inode = self.next_inode;
@@ -419,15 +580,16 @@ impl Tree {
         }
     }
 
-    /// Counts one link more.
-    pub(super) fn link(&mut self, inode: Inode, now: u64) -> Result<(), Errno> {
+    /// Enters a node under one more name.
+    pub(super) fn link(&mut self, directory: Inode, name: &str, inode: Inode, now: u64) -> Result<(), Errno> {
+        self.check_room(directory, name, Replaced::default())?;
         let node = self.nodes.get_mut(&inode).ok_or(Errno::Rofs)?;
         if node.links >= MAX_LINKS {
             return Err(Errno::Mlink);
         }
         node.links += 1;
         node.times[2] = now;
-        Ok(())
+        self.enter(directory, name, inode, now)
     }
 
     /// Frees a node that has no links and is not open.
@@ -547,4 +709,9 @@ impl Tree {
         node.times[2] = now;
         Ok(())
     }
+}
+
+/// The inode number of entry 0 of the pack that a directory lies in.
+fn pack_base(directory: Inode) -> Inode {
+    if directory == DATA { DATA_ENTRIES } else { directory & !ENTRY_NUMBERS }
 }
