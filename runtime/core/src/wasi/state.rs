@@ -30,7 +30,7 @@ use super::rights;
 use super::tree::{
     Area, Content, DirectoryEntry, Entries, FIRST_FREE, FileType, JOB_LIMITS, MAX_NAME, Mount, Node, OUT, ROOT, TMP,
 };
-use super::{Config, Descriptor, FDFLAGS_ALL, Files, Wasi};
+use super::{Config, Descriptor, FDFLAGS_ALL, Files, MAX_PATH, Wasi};
 use crate::tree::PAGE_BYTES;
 
 /// Bytes that the WASI state takes in a state image.
@@ -309,7 +309,9 @@ fn read_node(reader: &mut Reader<'_>, area: &mut Area, files: &[u8]) -> Option<N
             Content::File { size, pages }
         }
         7 => {
-            let plain = |target: &&str| !target.is_empty() && !target.starts_with('/') && !target.contains('\0');
+            let plain = |target: &&str| {
+                (1..=MAX_PATH).contains(&target.len()) && !target.starts_with('/') && !target.contains('\0')
+            };
             Content::SymbolicLink(reader.text().filter(plain)?.into())
         }
         _ => return None,
