@@ -26,7 +26,6 @@ contract MatrixTest is Kit {
     bytes private header;
     bytes private submitCall;
 
-
     function _start(Disclosure disclosure) private {
         job = _post(disclosure);
         slot = _accept(job);
