@@ -3,6 +3,7 @@
 //! Every command finds out for itself what is missing on this machine, installs it where that is possible (in `target/`, or by the
 //! system's package manager) and says so. A second run finds it there.
 
+mod contracts;
 mod demo;
 mod links;
 mod machine;
@@ -29,6 +30,7 @@ Commands:
   machine                  build the replayer's image into target/machine, and print its hash
   machine --check          ... and say whether it is the image that the latest release pins
   machine --pin NAME       ... and pin it as a release; needs the Cartesi Machine
+  contracts                build the contracts and write contracts/artifacts, from which Rust has their interfaces
   setup                    install everything that `test` and `demo` need, and say how to build by hand
 
 Environment:
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["demo"] => demo::run_demo(&workspace),
+        ["contracts"] => contracts::run_contracts(&workspace),
         ["machine", rest @ ..] => machine::run_machine(&workspace, rest),
         ["setup"] => setup(&workspace),
         ["test", "--list"] => {

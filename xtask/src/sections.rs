@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::{self, cargo, command, run};
 use crate::toolchain::{Target, Toolchain};
 use crate::workspace::Workspace;
-use crate::{links, tools};
+use crate::{contracts as solidity, links, tools};
 
 /// How a section that did not fail has ended.
 enum Outcome {
@@ -37,6 +37,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "data", what: "the data sets that the sample trainers learn from can be made", run: data },
     Section { name: "programs", what: "all programs build", run: programs },
     Section { name: "tests", what: "cargo test --workspace", run: tests },
+    Section { name: "contracts", what: "the contracts: form, tests, artifacts", run: contracts },
     Section {
         name: "python",
         what: "the checks in tests/*.py: a second implementation, from the documents alone",
@@ -55,6 +56,7 @@ pub const NEEDS: &[(&str, Install)] = &[
     ("compiler for riscv64", |workspace| Toolchain::of(workspace, Target::RiscV).map(drop)),
     ("cargo-deny", |workspace| tools::cargo_deny(workspace).map(drop)),
     ("mdbook", |workspace| tools::mdbook(workspace).map(drop)),
+    ("Foundry and solc", |workspace| if solidity::is_supported() { solidity::install(workspace) } else { Ok(()) }),
     ("Python", |workspace| tools::python(workspace).map(drop)),
 ];
 
@@ -219,6 +221,16 @@ fn programs(workspace: &Workspace) -> Result<Outcome> {
 
 fn tests(workspace: &Workspace) -> Result<Outcome> {
     run(cargo(workspace).args(["test", "--locked", "--workspace", "--no-fail-fast"]))?;
+    Ok(Outcome::Passed)
+}
+
+fn contracts(workspace: &Workspace) -> Result<Outcome> {
+    if !solidity::is_supported() {
+        return Ok(Outcome::Skipped(
+            "THE CONTRACTS WERE NOT TESTED: their tools are pinned for Linux on x86-64".into(),
+        ));
+    }
+    solidity::test(workspace)?;
     Ok(Outcome::Passed)
 }
 
