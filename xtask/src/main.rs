@@ -1,4 +1,4 @@
-//! Set-up and chores: `cargo xtask demo | test | setup`.
+//! Set-up and chores: `cargo xtask demo | test | trainers | machine | setup`.
 //!
 //! Every command finds out for itself what is missing on this machine, installs it where that is possible (in `target/`, or by the
 //! system's package manager) and says so. A second run finds it there.
@@ -27,6 +27,7 @@ Commands:
   demo                     train a model on data that its owner never hands out, twice, and compare the two runs
   test [--only SECTION]..  everything that a change must pass; sections may be separated by commas
   test --list              the sections and what each of them does
+  trainers                 build the sample trainers' modules: the same bytes wherever the project lies
   machine                  build the replayer's image into target/machine, and print its hash
   machine --check          ... and say whether it is the image that the latest release pins
   machine --pin NAME       ... and pin it as a release; needs the Cartesi Machine
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::run_demo(&workspace),
         ["contracts"] => contracts::run_contracts(&workspace),
         ["machine", rest @ ..] => machine::run_machine(&workspace, rest),
+        ["trainers"] => sections::build_trainers(&workspace, &workspace.trainers()),
         ["setup"] => setup(&workspace),
         ["test", "--list"] => {
             sections::list();
