@@ -30,11 +30,23 @@ struct Done {
     out: PathBuf,
 }
 
-/// Runs the demo.
+/// The packages that the demo is made of, as arguments for cargo.
+pub const PACKAGES: &[&str] = &["-p=fedmkt-market", "-p=fedmkt-runtime", "-p=logistic-regression"];
+
+/// Builds programs and examples of the packages that these arguments for cargo choose. One build of all of them, with examples: another
+/// choice of packages may switch on other features of what they share, and compile that again.
+///
+/// # Errors
+/// If something does not build.
+pub fn build_programs(workspace: &Workspace, packages: &[&str]) -> Result<()> {
+    run(cargo(workspace).args(["build", "--locked", "--bins", "--examples"]).args(packages))
+}
+
+/// Runs the demo with programs of the packages that these arguments for cargo choose.
 ///
 /// # Errors
 /// If something is missing and cannot be installed, a program fails, training does not make a good model, or two runs differ.
-pub fn run_demo(workspace: &Workspace) -> Result<()> {
+pub fn run_demo(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     let folder = workspace.target().join("demo");
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder)?;
@@ -52,15 +64,14 @@ pub fn run_demo(workspace: &Workspace) -> Result<()> {
         "1. Build",
         "The two programs: `fedmkt` for the sponsor, `fedmkt-run` for the client. The first build takes some minutes.",
     );
-    run(cargo(workspace).args(["build", "--locked", "--bins", "-p", "fedmkt-market", "-p", "fedmkt-runtime"]))?;
-    run(cargo(workspace).args(["build", "--locked", "--examples", "-p", TRAINER]))?;
+    build_programs(workspace, packages)?;
     let programs = workspace.target().join("debug");
 
     say(
         "2. The sponsor's trainer",
         "An ordinary Rust program, compiled to WebAssembly: one file that runs in any WASI runtime.",
     );
-    sections::build_trainers(workspace, &[TRAINER.to_owned()])?;
+    sections::build_trainers(workspace, &[TRAINER])?;
 
     say(
         "3. The client's data",
@@ -88,19 +99,29 @@ pub fn run_demo(workspace: &Workspace) -> Result<()> {
         "Trainer, first model and limits become blocks in a store. Their hash, the job's CID, names all of them: nobody can change \
          anything behind it.",
     );
-    let store = folder.join("sponsor-store");
-    let mut publish = command(workspace, programs.join("fedmkt"));
-    publish.args(["publish", "--json"]).arg(&job_file).arg("--store").arg(&store);
+    let store = folder.join("sponsor/store");
+    let program = |arguments: &[&str], path: &Path, store: &Path| {
+        let mut fedmkt = command(workspace, programs.join("fedmkt"));
+        fedmkt.args(arguments).arg(path).arg("--store").arg(store);
+        fedmkt
+    };
+    let mut publish = program(&["publish", "--json"], &job_file, &store);
     println!("   $ {}", typed(&publish));
     let published = last_object(&output(&mut publish)?)?;
     let job = published["job"].as_str().context("`fedmkt publish --json` gave no `job`")?.to_owned();
     println!("   job {job}");
 
+    let archive = folder.join("job.car");
+    run(&mut program(&["store", "export", &job, "--output"], &archive, &store))?;
+
     say(
         "6. The client runs it",
-        "First comes the consent: what is read, how much may leave, and who may ever see the data. (Here `--yes` agrees; without it \
-         you are asked.)",
+        "The job arrives as an archive whose every block is checked against its hash. Then comes the consent: what is read, how much may \
+         leave, and who may ever see the data. (This table is public, so the job is `open`. And `--yes` agrees here; without it you are \
+         asked.)",
     );
+    let store = folder.join("client/store");
+    run(&mut program(&["store", "import"], &archive, &store))?;
     let first = train(workspace, &folder.join("client"), &store, &job, &data.join("train"))?;
     let after = accuracy(&weights_in(&first.out)?)?;
     println!("   right on held-out tumours: {:.1} % before, {:.1} % after", before * 100.0, after * 100.0);
@@ -110,11 +131,11 @@ pub fn run_demo(workspace: &Workspace) -> Result<()> {
 
     say(
         "7. Somebody checks it",
-        "Another folder, another copy of the store, another identity, and everything recomputed from the start.",
+        "Another folder, another store, another identity, and everything recomputed from the start.",
     );
-    let copy = folder.join("checker-store");
-    run(command(workspace, "cp").arg("-r").arg(&store).arg(&copy))?;
-    let second = train(workspace, &folder.join("checker"), &copy, &job, &data.join("train"))?;
+    let other_store = folder.join("checker/store");
+    run(&mut program(&["store", "import"], &archive, &other_store))?;
+    let second = train(workspace, &folder.join("checker"), &other_store, &job, &data.join("train"))?;
     let mut different = Vec::new();
     for name in COMMON {
         let (one, other) = (&first.report[name], &second.report[name]);
@@ -131,6 +152,18 @@ pub fn run_demo(workspace: &Workspace) -> Result<()> {
     if !different.is_empty() || !same_files {
         bail!("the two runs differ\n{}", different.join("\n"));
     }
+
+    say(
+        "8. Another program checks it",
+        "`tests/reader.py` was written from the documents alone and shares no code with the rest. It reads the receipt and the packed \
+         data, and computes the hashes for itself.",
+    );
+    let receipt = folder.join("receipt.car");
+    let receipt_cid = first.report["receipt"].as_str().context("`fedmkt-run --json` gave no `receipt`")?;
+    run(&mut program(&["store", "export", receipt_cid, "--output"], &receipt, &store))?;
+    let mut reader = command(workspace, tools::python(workspace)?);
+    reader.args(["tests/reader.py", "receipt"]).arg(&receipt);
+    run(reader.arg("--capsule").arg(only_file(&folder.join("client/home/capsules"), "pack")?))?;
 
     say("Done", "What came out, and where it is:");
     let shown = |name: &str| first.report[name].as_str().map_or_else(|| first.report[name].to_string(), str::to_owned);
@@ -197,6 +230,14 @@ fn weights_in(out: &Path) -> Result<PathBuf> {
         bail!("the run left no {}", file.display());
     }
     Ok(file)
+}
+
+/// The file of a folder whose name ends in `.extension`.
+fn only_file(folder: &Path, extension: &str) -> Result<PathBuf> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    let mut paths = entries.flatten().map(|entry| entry.path());
+    let found = paths.find(|path| path.extension().is_some_and(|found| found == extension));
+    found.with_context(|| format!("there is no .{extension} in {}", folder.display()))
 }
 
 /// The last JSON object of an output whose lines are objects, or that is one object over several lines.

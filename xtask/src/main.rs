@@ -49,10 +49,10 @@ fn main() -> ExitCode {
             print!("{USAGE}");
             Ok(())
         }
-        ["demo"] => demo::run_demo(&workspace),
         ["contracts"] => contracts::run_contracts(&workspace),
+        ["demo"] => demo::run_demo(&workspace, demo::PACKAGES),
         ["machine", rest @ ..] => machine::run_machine(&workspace, rest),
-        ["trainers"] => sections::build_trainers(&workspace, &workspace.trainers()),
+        ["trainers"] => sections::build_trainers(&workspace, &[]),
         ["setup"] => setup(&workspace),
         ["test", "--list"] => {
             sections::list();

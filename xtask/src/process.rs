@@ -36,24 +36,26 @@ pub fn cargo(workspace: &Workspace) -> Command {
     command(workspace, std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// How a command would be typed, with what was added to its environment.
+/// How a command would be typed in the workspace's root, with what was added to its environment. Flags about paths are left out.
 pub fn typed(command: &Command) -> String {
+    let root = command.get_current_dir().map(|root| format!("{}/", root.display())).unwrap_or_default();
     let mut words = Vec::new();
     for (name, value) in command.get_envs() {
-        if let Some(value) = value.filter(|_| name != "LD_LIBRARY_PATH") {
-            words.push(format!("{}={}", name.to_string_lossy(), quoted(value)));
+        if let Some(value) = value.filter(|_| name != "LD_LIBRARY_PATH" && name != "CARGO_ENCODED_RUSTFLAGS") {
+            words.push(format!("{}={}", name.to_string_lossy(), quoted(value, &root)));
         }
     }
     let program = Path::new(command.get_program());
     let by_name = program.file_name().is_some_and(|name| name == "cargo");
-    words.push(if by_name { "cargo".into() } else { quoted(program.as_os_str()) });
-    words.extend(command.get_args().map(quoted));
+    words.push(if by_name { "cargo".into() } else { quoted(program.as_os_str(), &root) });
+    let of_interest = |word: &&OsStr| !word.to_string_lossy().starts_with("--config=target.");
+    words.extend(command.get_args().filter(of_interest).map(|word| quoted(word, &root)));
     words.join(" ")
 }
 
-fn quoted(word: &OsStr) -> String {
-    // Cargo separates flags by this character, which cannot be seen.
-    let text = word.to_string_lossy().replace('\u{1f}', " ");
+fn quoted(word: &OsStr, root: &str) -> String {
+    let text = word.to_string_lossy();
+    let text = if root.is_empty() { text.into_owned() } else { text.replace(root, "") };
     let plain = |letter: char| letter.is_alphanumeric() || "-_./=:,+@%".contains(letter);
     if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::{self, cargo, command, run};
 use crate::toolchain::{Target, Toolchain};
 use crate::workspace::Workspace;
-use crate::{contracts as solidity, links, tools};
+use crate::{contracts as solidity, demo, links, machine, tools};
 
 /// How a section that did not fail has ended.
 enum Outcome {
@@ -37,7 +37,8 @@ const SECTIONS: &[Section] = &[
     },
     Section { name: "trainers", what: "the sample trainers build for wasm32-wasip1", run: trainers },
     Section { name: "data", what: "the data sets that the sample trainers learn from can be made", run: data },
-    Section { name: "programs", what: "all programs build", run: programs },
+    Section { name: "programs", what: "all programs and examples build", run: programs },
+    Section { name: "demo", what: "the whole path, twice, with the same result", run: demo },
     Section { name: "tests", what: "cargo test --workspace", run: tests },
     Section { name: "contracts", what: "the contracts: form, tests, artifacts", run: contracts },
     Section {
@@ -170,29 +171,28 @@ fn machine(workspace: &Workspace) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Builds the modules of all sample trainers.
+/// Builds the modules of the sample trainers in these packages, or of all of them if none is named.
 ///
 /// # Errors
 /// If there is no compiler for wasm or one of them does not build.
-pub fn build_trainers(workspace: &Workspace, names: &[String]) -> Result<()> {
+pub fn build_trainers(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     let toolchain = Toolchain::of(workspace, Target::Wasm)?;
+    let mut chosen = workspace.trainers();
+    chosen.retain(|trainer| packages.is_empty() || packages.contains(&trainer.package.as_str()));
     let mut build = toolchain.cargo(workspace, "build");
-    build.args(["--locked", "--profile", "trainer"]);
-    for name in names {
-        build.args(["--package", name]);
-    }
-    run(&mut build)
-}
-
-fn trainers(workspace: &Workspace) -> Result<Outcome> {
-    let names = workspace.trainers();
-    build_trainers(workspace, &names)?;
-    let folder = workspace.target().join(Target::Wasm.triple()).join("trainer");
-    for name in &names {
-        let module = folder.join(format!("{name}.wasm"));
+    build.args(["--locked", "--profile", "trainer", "--bins"]);
+    build.args(chosen.iter().map(|trainer| format!("--package={}", trainer.package)));
+    run(&mut build)?;
+    for name in chosen.iter().flat_map(|trainer| &trainer.modules) {
+        let module = workspace.target().join(Target::Wasm.triple()).join("trainer").join(format!("{name}.wasm"));
         let size = std::fs::metadata(&module).with_context(|| format!("{} was not made", module.display()))?.len();
         println!("   {name}.wasm: {size} bytes");
     }
+    Ok(())
+}
+
+fn trainers(workspace: &Workspace) -> Result<Outcome> {
+    build_trainers(workspace, &[])?;
     Ok(Outcome::Passed)
 }
 
@@ -204,16 +204,21 @@ fn data(workspace: &Workspace) -> Result<Outcome> {
 }
 
 fn programs(workspace: &Workspace) -> Result<Outcome> {
-    run(cargo(workspace).args(["build", "--locked", "--workspace", "--bins"]))?;
+    demo::build_programs(workspace, &["--workspace"])?;
+    Ok(Outcome::Passed)
+}
+
+fn demo(workspace: &Workspace) -> Result<Outcome> {
+    demo::run_demo(workspace, &["--workspace"])?;
     Ok(Outcome::Passed)
 }
 
 fn tests(workspace: &Workspace) -> Result<Outcome> {
-    // Tests that want modules take those of the section `trainers`: they are built like the ones that are published.
-    let names = workspace.trainers();
-    build_trainers(workspace, &names)?;
     let mut test = cargo(workspace);
-    test.env("FEDMKT_MODULES", workspace.target().join(Target::Wasm.triple()).join("trainer"));
+    // Tests build modules of their own.
+    if let Some(rustc) = Toolchain::of(workspace, Target::Wasm)?.rustc() {
+        test.env("FEDMKT_WASM_RUSTC", rustc);
+    }
     run(test.args(["test", "--locked", "--workspace", "--no-fail-fast"]))?;
     Ok(Outcome::Passed)
 }

@@ -155,6 +155,11 @@ impl Toolchain {
         Ok(output(rustc.arg("--version"))?.trim().to_owned())
     }
 
+    /// The compiler, if it is not the one that cargo would use anyway. It needs no flags and no linker to be named.
+    pub fn rustc(&self) -> Option<&Path> {
+        self.rustc.as_deref()
+    }
+
     /// In words for a person: what to type to build for the target.
     pub fn by_hand(&self) -> String {
         let rustc = self.rustc.as_ref().map(|rustc| format!("RUSTC='{}' ", rustc.display())).unwrap_or_default();

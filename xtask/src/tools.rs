@@ -108,7 +108,7 @@ pub fn python(workspace: &Workspace) -> Result<PathBuf> {
 pub const DATASETS: &str = "sample-trainers/datasets.py";
 
 /// The data sets that [`DATASETS`] knows.
-pub const NAMES: &[&str] = &["breast-cancer"];
+pub const NAMES: &[&str] = &["breast-cancer", "digits"];
 
 /// Makes a data set in `target/datasets` and returns its folder.
 ///

@@ -9,6 +9,15 @@ pub struct Workspace {
     target: PathBuf,
 }
 
+/// A sample trainer's crate.
+#[derive(Debug, Clone)]
+pub struct Trainer {
+    /// The crate's name, which is its folder's.
+    pub package: String,
+    /// Names of its modules, without `.wasm`.
+    pub modules: Vec<String>,
+}
+
 impl Workspace {
     /// The workspace that this program was built from.
     pub fn this() -> Self {
@@ -30,17 +39,25 @@ impl Workspace {
         &self.target
     }
 
-    /// Names of the folders in `sample-trainers/` that are crates, sorted.
-    pub fn trainers(&self) -> Vec<String> {
-        let mut names: Vec<String> = std::fs::read_dir(self.root.join("sample-trainers"))
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter(|entry| entry.path().join("Cargo.toml").is_file())
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect();
-        names.sort();
-        names
+    /// The crates in `sample-trainers/` that have programs, sorted by name.
+    pub fn trainers(&self) -> Vec<Trainer> {
+        let mut trainers = Vec::new();
+        for entry in std::fs::read_dir(self.root.join("sample-trainers")).into_iter().flatten().flatten() {
+            let Ok(package) = entry.file_name().into_string() else { continue };
+            let mut modules: Vec<String> = self
+                .files(&format!("sample-trainers/{package}/src/bin"), "rs")
+                .iter()
+                .filter_map(|path| path.file_stem()?.to_str().map(str::to_owned))
+                .collect();
+            if entry.path().join("src/main.rs").is_file() {
+                modules.push(package.clone());
+            }
+            if entry.path().join("Cargo.toml").is_file() && !modules.is_empty() {
+                trainers.push(Trainer { package, modules });
+            }
+        }
+        trainers.sort_by(|one, other| one.package.cmp(&other.package));
+        trainers
     }
 
     /// Files of a folder that end in `.extension`, sorted; none if there is no such folder.
