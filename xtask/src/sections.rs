@@ -225,9 +225,7 @@ fn tests(workspace: &Workspace) -> Result<Outcome> {
 
 fn contracts(workspace: &Workspace) -> Result<Outcome> {
     if !solidity::is_supported() {
-        return Ok(Outcome::Skipped(
-            "THE CONTRACTS WERE NOT TESTED: their tools are pinned for Linux on x86-64".into(),
-        ));
+        return Ok(Outcome::Partly("THE CONTRACTS WERE NOT TESTED: their tools are pinned for Linux on x86-64".into()));
     }
     solidity::test(workspace)?;
     Ok(Outcome::Passed)
