@@ -247,7 +247,17 @@ fn python(workspace: &Workspace) -> Result<Outcome> {
 fn deny(workspace: &Workspace) -> Result<Outcome> {
     let program = tools::cargo_deny(workspace)?;
     let deny = || command(workspace, &program);
-    run(deny().args(["--log-level", "warn", "--locked", "check", "licenses", "bans", "sources"]))?;
+    run(deny().args([
+        "--log-level",
+        "warn",
+        "--locked",
+        "check",
+        "-Dunmatched-skip",
+        "-Dunnecessary-skip",
+        "licenses",
+        "bans",
+        "sources",
+    ]))?;
     // The list of advisories is a git repository; some networks have package registries and nothing else.
     let fetch = process::run_within(deny().args(["--log-level", "error", "fetch", "db"]), Duration::from_secs(90));
     if let Err(error) = fetch {
