@@ -1,5 +1,5 @@
 //! Test vectors that need an engine or a key: see `runtime/core/tests/vectors.rs` for the others and for how to use
-//! them.
+//! them. Whoever changes `runtime/core` runs both.
 
 use std::convert::Infallible;
 use std::fs;
