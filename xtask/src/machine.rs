@@ -31,6 +31,13 @@ pub struct Image {
     compiler: String,
 }
 
+impl Image {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// What a release pins.
 const RELEASES: &str = "verifier/releases";
 

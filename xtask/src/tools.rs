@@ -76,6 +76,14 @@ pub fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
     cargo_tool(workspace, "cargo-deny", &[])
 }
 
+/// QEMU with a riscv64 machine, on `PATH`.
+///
+/// # Errors
+/// If it is not there and cannot be installed.
+pub fn qemu(workspace: &Workspace) -> Result<()> {
+    if on_path("qemu-system-riscv64") { Ok(()) } else { apt(workspace, &["qemu-system-misc"]) }
+}
+
 /// mdBook, without the parts that serve and watch.
 ///
 /// # Errors
