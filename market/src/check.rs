@@ -1,9 +1,10 @@
 //! `fedmkt check`: admission as a lint for authors.
 
 use std::io::Write;
+use std::path::Path;
 
 use fedmkt_core::admission::{self, Admitted, ModuleLimits, Refusal};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Refused;
 use crate::bytes::Bytes;
@@ -16,55 +17,92 @@ const MEMORY_PAGE: u64 = 65_536;
 
 pub fn run(arguments: &Check, out: &mut dyn Write) -> anyhow::Result<()> {
     let wasm = module::read(&arguments.module)?;
-    match admission::admit(&wasm, &ModuleLimits { max_memory_bytes: arguments.memory.0 }) {
-        Ok(admitted) => accept(arguments, &wasm, &admitted, out),
-        Err(refusal) => {
-            refuse(arguments, &refusal, out)?;
-            Err(Refused.into())
-        }
+    let verdict = Verdict::of(&wasm, arguments.memory.0);
+    if arguments.json {
+        writeln!(out, "{:#}", verdict.json()?)?;
+    } else {
+        verdict.print(&arguments.module, out)?;
     }
+    if verdict.admitted() { Ok(()) } else { Err(Refused.into()) }
 }
 
-fn accept(arguments: &Check, wasm: &[u8], admitted: &Admitted, out: &mut dyn Write) -> anyhow::Result<()> {
-    let (before, after) = (Outline::of(wasm)?, Outline::of(&admitted.wasm)?);
-    let (initial, maximum) = (admitted.memory.initial * MEMORY_PAGE, admitted.memory.maximum * MEMORY_PAGE);
-    let imports: Vec<_> = admitted.imports.iter().map(|function| function.name()).collect();
-    if arguments.json {
-        let object = json!({
+/// What admission says of a module.
+pub struct Verdict<'a> {
+    wasm: &'a [u8],
+    result: Result<Admitted, Refusal>,
+}
+
+impl<'a> Verdict<'a> {
+    /// The verdict on a module in a job that allows it so many bytes of memory.
+    pub fn of(wasm: &'a [u8], max_memory_bytes: u64) -> Self {
+        Self { wasm, result: admission::admit(wasm, &ModuleLimits { max_memory_bytes }) }
+    }
+
+    pub fn admitted(&self) -> bool {
+        self.result.is_ok()
+    }
+
+    /// The verdict for machines.
+    pub fn json(&self) -> anyhow::Result<Value> {
+        let admitted = match &self.result {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                let findings: Vec<_> = refusal.findings.iter().map(module::finding_json).collect();
+                return Ok(json!({ "admitted": false, "findings": findings, "more": refusal.more }));
+            }
+        };
+        let (before, after) = (Outline::of(self.wasm)?, Outline::of(&admitted.wasm)?);
+        let exports = before.exports.iter().map(|(name, kind)| json!({ "name": name, "kind": kind }));
+        let memory = &admitted.memory;
+        Ok(json!({
             "admitted": true,
             "form": module::form_name(admitted.form),
-            "memory": { "initial_bytes": initial, "maximum_bytes": maximum },
+            "memory": {
+                "initial_bytes": memory.initial * MEMORY_PAGE,
+                "maximum_bytes": memory.maximum * MEMORY_PAGE,
+            },
             "code": { "bytes": before.code_bytes, "instrumented_bytes": after.code_bytes },
-            "exports": before.exports.iter().map(|(name, kind)| json!({ "name": name, "kind": kind })).collect::<Vec<_>>(),
-            "imports": imports,
+            "exports": exports.collect::<Vec<_>>(),
+            "imports": admitted.imports.iter().map(|function| function.name()).collect::<Vec<_>>(),
             "mutable_globals": admitted.globals.len(),
             "findings": [],
             "more": 0,
             "warnings": admitted.warnings.iter().map(module::finding_json).collect::<Vec<_>>(),
-        });
-        return Ok(writeln!(out, "{object:#}")?);
+        }))
     }
-    for warning in &admitted.warnings {
-        eprintln!("warning: {}", shown_line(&warning.to_string()));
+
+    /// The verdict for people; `path` is where the module is. Warnings go to standard error.
+    pub fn print(&self, path: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+        let path = shown_line(&path.display().to_string());
+        match &self.result {
+            Ok(admitted) => self.print_admitted(&path, admitted, out),
+            Err(refusal) => print_refusal(&path, refusal, out),
+        }
     }
-    let growth = match before.code_bytes {
-        0 => String::new(),
-        bytes => format!(" ({:+.1} %)", 100.0 * (after.code_bytes as f64 / bytes as f64 - 1.0)),
-    };
-    let exports: Vec<_> = before.exports.iter().map(|(name, kind)| format!("{} ({kind})", shown_line(name))).collect();
-    writeln!(out, "{} may run as a trainer", shown_line(&arguments.module.display().to_string()))?;
-    writeln!(out, "  form      {}", module::form_text(admitted.form))?;
-    writeln!(out, "  memory    {} at its start, at most {}", Bytes(initial), Bytes(maximum))?;
-    writeln!(
-        out,
-        "  code      {}, with stack metering {}{growth}",
-        Bytes(before.code_bytes as u64),
-        Bytes(after.code_bytes as u64)
-    )?;
-    writeln!(out, "  globals   {} mutable", admitted.globals.len())?;
-    writeln!(out, "  exports   {}", list(&exports))?;
-    writeln!(out, "  imports   {}", list(&imports))?;
-    Ok(())
+
+    fn print_admitted(&self, path: &str, admitted: &Admitted, out: &mut dyn Write) -> anyhow::Result<()> {
+        for warning in &admitted.warnings {
+            eprintln!("warning: {}", shown_line(&warning.to_string()));
+        }
+        let (before, after) = (Outline::of(self.wasm)?, Outline::of(&admitted.wasm)?);
+        let memory = [admitted.memory.initial, admitted.memory.maximum].map(|pages| Bytes(pages * MEMORY_PAGE));
+        let code = [before.code_bytes, after.code_bytes].map(|bytes| Bytes(bytes as u64));
+        let growth = match before.code_bytes {
+            0 => String::new(),
+            bytes => format!(" ({:+.1} %)", 100.0 * (after.code_bytes as f64 / bytes as f64 - 1.0)),
+        };
+        let exports: Vec<_> =
+            before.exports.iter().map(|(name, kind)| format!("{} ({kind})", shown_line(name))).collect();
+        let imports: Vec<_> = admitted.imports.iter().map(|function| function.name()).collect();
+        writeln!(out, "{path} may run as a trainer")?;
+        writeln!(out, "  form      {}", module::form_text(admitted.form))?;
+        writeln!(out, "  memory    {} at its start, at most {}", memory[0], memory[1])?;
+        writeln!(out, "  code      {}, with stack metering {}{growth}", code[0], code[1])?;
+        writeln!(out, "  globals   {} mutable", admitted.globals.len())?;
+        writeln!(out, "  exports   {}", list(&exports))?;
+        writeln!(out, "  imports   {}", list(&imports))?;
+        Ok(())
+    }
 }
 
 fn list<T: AsRef<str>>(names: &[T]) -> String {
@@ -74,18 +112,10 @@ fn list<T: AsRef<str>>(names: &[T]) -> String {
     }
 }
 
-fn refuse(arguments: &Check, refusal: &Refusal, out: &mut dyn Write) -> anyhow::Result<()> {
-    if arguments.json {
-        let object = json!({
-            "admitted": false,
-            "findings": refusal.findings.iter().map(module::finding_json).collect::<Vec<_>>(),
-            "more": refusal.more,
-        });
-        return Ok(writeln!(out, "{object:#}")?);
-    }
+fn print_refusal(path: &str, refusal: &Refusal, out: &mut dyn Write) -> anyhow::Result<()> {
     let count = refusal.findings.len() + refusal.more;
-    let things = if count == 1 { "1 finding" } else { &format!("{count} findings") };
-    writeln!(out, "{} may not run as a trainer: {things}", shown_line(&arguments.module.display().to_string()))?;
+    let findings = if count == 1 { "1 finding" } else { &format!("{count} findings") };
+    writeln!(out, "{path} may not run as a trainer: {findings}")?;
     for finding in &refusal.findings {
         writeln!(out, "  {}", shown(&finding.to_string()).replace('\n', "\n    "))?;
     }

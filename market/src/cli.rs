@@ -41,12 +41,56 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 pub enum Command {
+    New(New),
+    Build(Build),
     Publish(Publish),
     Inspect(Inspect),
     Check(Check),
+    Report(Report),
     /// Work with the block store: jobs, models, results and receipts, each under its CID
     #[command(subcommand, arg_required_else_help = true)]
     Store(Store),
+}
+
+/// Make a trainer crate to begin with: code, a test, an initial model, a job file and a README
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  fedmkt new my-trainer
+  cd my-trainer && cargo test && fedmkt build")]
+pub struct New {
+    /// The folder to make; its name is the trainer's
+    #[arg(value_name = "NAME")]
+    pub folder: PathBuf,
+    /// The trainer's name, when it is not the folder's
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The guest SDK's folder [default: that of a checkout around the new folder, else the repository]
+    #[arg(long, value_name = "DIR")]
+    pub sdk: Option<PathBuf>,
+}
+
+/// Compile a trainer crate to a module, and check it
+///
+/// The same sources and the same compiler give the same bytes on any machine.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  fedmkt build
+  fedmkt build sample-trainers/logistic-regression --json | jq -r .module
+
+Needs a Rust compiler for wasm32-wasip1: rustup target add wasm32-wasip1, or RUSTC set to one that has it.
+Ends with exit code 1 when the module is refused.")]
+pub struct Build {
+    /// The crate's folder
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub folder: PathBuf,
+    /// Linear memory that the job will allow
+    #[arg(long, value_name = "SIZE", default_value = "512MiB")]
+    pub memory: Bytes,
+    /// Print one object with module, cid, bytes and check
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Make a job from a job file, keep it in the store and print its CID
@@ -130,6 +174,23 @@ pub struct Check {
     /// Print one object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Write a receipt as one HTML page: what ran on what, what it may do, curves, results, hashes
+///
+/// The page needs nothing else and loads nothing. Curves come from the result file metrics.csv.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  fedmkt report bafyrei...
+  fedmkt report bafyrei... --output run.html")]
+pub struct Report {
+    /// A receipt's CID, or ipfs://CID
+    #[arg(value_name = "RECEIPT_CID", value_parser = cid)]
+    pub receipt: Cid,
+    /// The page; - is standard output [default: CID.html]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]

@@ -2,11 +2,9 @@
 
 use std::io::Write;
 
-use fedmkt_core::image::Status;
 use fedmkt_core::manifest::{Disclosure, Manifest, ManifestError};
 use fedmkt_core::receipt::Body;
 use fedmkt_core::unixfs::{DAG_PB, RAW};
-use fedmkt_core::{dagcbor, trace};
 use fedmkt_store::files::{Node, NodeKind};
 use fedmkt_store::job::JobDrive;
 use fedmkt_store::{BlockStore, FolderStore, StoreError};
@@ -17,6 +15,7 @@ use crate::Refused;
 use crate::bytes::Bytes;
 use crate::cli::Inspect;
 use crate::node_json;
+use crate::receipt::{Receipt, utc};
 use crate::terminal::{shown, shown_line};
 
 /// Bytes of a raw block that are shown as text.
@@ -67,7 +66,7 @@ fn unixfs(arguments: &Inspect, block: &[u8], out: &mut dyn Write) -> anyhow::Res
     Ok(())
 }
 
-/// A DAG-CBOR block: a job, a receipt's body, or anything else.
+/// A DAG-CBOR block: a job, a receipt, or anything else.
 fn value(arguments: &Inspect, store: &FolderStore, block: &[u8], out: &mut dyn Write) -> anyhow::Result<()> {
     let cid = arguments.cid;
     let node: Ipld = serde_ipld_dagcbor::from_slice(block)
@@ -83,8 +82,8 @@ fn value(arguments: &Inspect, store: &FolderStore, block: &[u8], out: &mut dyn W
         }
         Err(_) => {}
     }
-    if let Ok(body) = dagcbor::decode::<Body>(block) {
-        return receipt(arguments, &body, node, out);
+    if let Some(found) = Receipt::load(store, &cid)? {
+        return receipt(arguments, &found, out);
     }
     print_node(arguments, "node", node, out)
 }
@@ -221,59 +220,58 @@ fn print_manifest(manifest: &Manifest, out: &mut dyn Write) -> anyhow::Result<()
     Ok(())
 }
 
-/// How a run ended, in words.
-pub fn outcome_text(status: Status) -> String {
-    match status {
-        Status::Running => "still running".into(),
-        Status::Done => "done".into(),
-        Status::DataRefused => "the trainer refused the data".into(),
-        Status::Failed(code) => format!("the trainer failed with code {code}"),
-        Status::Trapped => "the trainer trapped".into(),
-        Status::StepsExhausted => "the trainer wanted more steps than the job allows".into(),
-        Status::ResultsRefused => "a result is missing or too large".into(),
-    }
-}
-
-fn receipt(arguments: &Inspect, body: &Body, node: Value, out: &mut dyn Write) -> anyhow::Result<()> {
-    let consistent = body.is_consistent();
+fn receipt(arguments: &Inspect, receipt: &Receipt, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Receipt { envelope, body, .. } = receipt;
+    let problems = receipt.problems();
     if arguments.json {
+        let node = |value: &Ipld| node_json::to_json(value);
         let object = json!({
-            "cid": arguments.cid.to_string(),
+            "cid": receipt.cid.to_string(),
             "kind": "receipt",
-            "consistent": consistent,
-            "node": node,
+            "problems": problems,
+            "envelope": envelope.as_ref().map(ipld_core::serde::to_ipld).transpose()?.as_ref().map(node),
+            "body_cid": receipt.body_cid.to_string(),
+            "body": node(&ipld_core::serde::to_ipld(body)?),
         });
         writeln!(out, "{object:#}")?;
     } else {
-        writeln!(out, "receipt {}\n", arguments.cid)?;
-        writeln!(out, "Job         {}", body.job)?;
-        writeln!(out, "Outcome     {}", outcome_text(body.outcome))?;
-        writeln!(
-            out,
-            "Steps       {} in {} segments of at most {}",
-            body.trace.steps,
-            body.trace.segments.len(),
-            body.trace.steps_per_segment
-        )?;
-        writeln!(out, "Profile     {}", shown_line(&body.profile))?;
-        writeln!(out, "Run id      {}", body.run_id)?;
-        writeln!(out, "Job root    {}", body.job_root)?;
-        writeln!(out, "Data root   {}", body.data_root)?;
-        writeln!(out, "Blind hash  {}", body.blind_hash)?;
-        writeln!(out, "Trace root  {}", body.trace.root)?;
-        for result in &body.results {
-            writeln!(out, "\nResult      {}, {}", shown_line(&result.name), Bytes(result.size))?;
-            writeln!(out, "  CID       {}", result.cid)?;
-            writeln!(out, "  root      {}", result.root)?;
+        writeln!(out, "receipt {}\n", receipt.cid)?;
+        if let Some(envelope) = envelope {
+            let signed = if envelope.is_signed() { "signed" } else { "NOT signed" };
+            writeln!(out, "Client      {}, {signed}", node_json::hex(&envelope.client))?;
+            writeln!(out, "Finished    {}, after {} s", utc(envelope.finished), envelope.seconds)?;
+            writeln!(out, "Engine      {}", shown_line(&envelope.engine))?;
+            writeln!(out, "Body        {}", receipt.body_cid)?;
         }
+        print_body(body, out)?;
     }
-    if !consistent {
-        eprintln!(
-            "error: the parts of this receipt contradict each other: no run has steps, at most {} segments, trace root \
-             and results like these",
-            trace::MAX_SEGMENTS
-        );
-        return Err(Refused.into());
+    if problems.is_empty() {
+        return Ok(());
+    }
+    problems.iter().for_each(|problem| eprintln!("error: {problem}"));
+    Err(Refused.into())
+}
+
+fn print_body(body: &Body, out: &mut dyn Write) -> anyhow::Result<()> {
+    writeln!(out, "Job         {}", body.job)?;
+    writeln!(out, "Outcome     {}", body.outcome)?;
+    writeln!(
+        out,
+        "Steps       {} in {} segments of at most {}",
+        body.trace.steps,
+        body.trace.segments.len(),
+        body.trace.steps_per_segment
+    )?;
+    writeln!(out, "Profile     {}", shown_line(&body.profile))?;
+    writeln!(out, "Run id      {}", body.run_id)?;
+    writeln!(out, "Job root    {}", body.job_root)?;
+    writeln!(out, "Data root   {}", body.data_root)?;
+    writeln!(out, "Blind hash  {}", body.blind_hash)?;
+    writeln!(out, "Trace root  {}", body.trace.root)?;
+    for result in &body.results {
+        writeln!(out, "\nResult      {}, {}", shown_line(&result.name), Bytes(result.size))?;
+        writeln!(out, "  CID       {}", result.cid)?;
+        writeln!(out, "  root      {}", result.root)?;
     }
     Ok(())
 }

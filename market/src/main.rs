@@ -4,18 +4,26 @@
 //! to standard output and nothing else does, so that scripts can use them; all else goes to standard error.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::Parser;
+use fedmkt_store::job::JobError;
+use fedmkt_store::{FolderStore, StoreError};
 
+mod build;
 mod bytes;
 mod check;
 mod cli;
 mod inspect;
 mod job_file;
 mod module;
+mod new;
 mod node_json;
 mod publish;
+mod receipt;
+mod report;
 mod store;
 mod terminal;
 
@@ -46,13 +54,32 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: cli::Arguments, out: &mut dyn Write) -> anyhow::Result<()> {
-    let location = arguments.store;
+    let place = arguments.store;
     match arguments.command {
-        cli::Command::Publish(arguments) => publish::run(&arguments, &store::open(location)?, out),
-        cli::Command::Inspect(arguments) => inspect::run(&arguments, &store::open(location)?, out),
+        cli::Command::New(arguments) => new::run(&arguments, out),
+        cli::Command::Build(arguments) => build::run(&arguments, out),
         cli::Command::Check(arguments) => check::run(&arguments, out),
-        cli::Command::Store(command) => store::run(command, &store::open(location)?, out),
+        cli::Command::Publish(arguments) => in_store(place, |store| publish::run(&arguments, store, out)),
+        cli::Command::Inspect(arguments) => in_store(place, |store| inspect::run(&arguments, store, out)),
+        cli::Command::Report(arguments) => in_store(place, |store| report::run(&arguments, store, out)),
+        cli::Command::Store(command) => in_store(place, |store| store::run(command, store, out)),
     }
+}
+
+/// Does something with the store in this folder; says which store it was when a block is not in it.
+fn in_store(place: Option<PathBuf>, work: impl FnOnce(&FolderStore) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let store = store::open(place)?;
+    work(&store).map_err(|error| match is_missing(&error) {
+        true => anyhow!("{}\n  the store is {}; --store names another", chain(&error), store.folder().display()),
+        false => error,
+    })
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(StoreError::Missing(_)))
+            || matches!(cause.downcast_ref(), Some(JobError::Store(StoreError::Missing(_))))
+    })
 }
 
 /// An error and its causes, each only if what stands before does not say it already.

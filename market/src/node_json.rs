@@ -23,7 +23,8 @@ pub fn to_json(value: &Ipld) -> Value {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// `0x` and hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::from("0x"), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a string takes everything");
         text

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use cid::Cid;
 use fedmkt_core::unixfs::{DAG_PB, RAW};
+use fedmkt_runtime::home::Home;
 use fedmkt_store::files::{self, FileReader, visit_tree};
 use fedmkt_store::{BlockStore, FolderStore, StoreError, car, dag};
 use serde_json::json;
@@ -24,7 +25,8 @@ const MAX_LISTED: u64 = 1 << 20;
 pub fn open(location: Option<PathBuf>) -> anyhow::Result<FolderStore> {
     let folder = match location {
         Some(folder) => folder,
-        None => fedmkt_store::default_store()?,
+        // The home folder is made private before anything is put into it.
+        None => Home::open(fedmkt_store::home()?).context("cannot use the home folder")?.path().join("store"),
     };
     Ok(FolderStore::new(folder))
 }

@@ -1,0 +1,10 @@
+//! `fedmkt` as people and scripts use it: what it prints where, and with which exit code it ends.
+
+mod check;
+mod help;
+mod inspect;
+mod new_and_build;
+mod publish;
+mod report;
+mod sandbox;
+mod store;
