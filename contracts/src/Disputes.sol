@@ -30,6 +30,7 @@ enum ChallengeState {
 
 /// A challenge of a submission.
 /// @param top Whether the level is that of the whole run.
+/// @param ruled Whether the arbitrator has ended it.
 /// @param deadline Of the move or the ruling that is wanted.
 /// @param level The steps in dispute and how they are cut.
 /// @param levelRoot Root of the level's leaves; zero before they are posted, except for the top level.
@@ -42,6 +43,7 @@ struct Challenge {
     ChallengeState state;
     Kind kind;
     bool top;
+    bool ruled;
     Time deadline;
     Level level;
     bytes32 levelRoot;
@@ -317,6 +319,7 @@ contract Disputes {
         private
     {
         challenge.state = ending;
+        challenge.ruled = ruled;
         emit ChallengeEnded(id, challenge.slot, ending, ruled, stateOut);
         Outcome outcome = Outcome.Void;
         if (ending == ChallengeState.Won) outcome = Outcome.ChallengerWins;
