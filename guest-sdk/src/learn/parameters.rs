@@ -46,9 +46,20 @@ impl Parameters {
         self.add(name, shape, || deviation * random.normal())
     }
 
+    /// The tensor of this name, and its shape.
+    pub fn find(&self, name: &str) -> Option<(Slot, &[usize])> {
+        let (_, shape, range) = self.tensors.iter().find(|(other, ..)| other == name)?;
+        Some((Slot(range.clone()), shape))
+    }
+
     /// The values of a tensor.
     pub fn value(&self, slot: &Slot) -> &[f32] {
         &self.values[slot.0.clone()]
+    }
+
+    /// The values of a tensor, to be changed.
+    pub fn value_mut(&mut self, slot: &Slot) -> &mut [f32] {
+        &mut self.values[slot.0.clone()]
     }
 
     /// The values of a tensor, to be read, and its gradient, to be added to.
