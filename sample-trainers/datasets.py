@@ -137,6 +137,28 @@ def computer_messages(out):
     write_messages(out, COMPUTER_MESSAGES)
 
 
+def diabetes(out):
+    """442 people with diabetes, 10 measures, and how the illness went on within a year (Efron et al., 2004)."""
+    rows, targets = (
+        gzip.decompress(from_wheel(f"sklearn/datasets/data/diabetes_{name}.csv.gz", sha256)).decode().split("\n")
+        for name, sha256 in DIABETES.items()
+    )
+    columns = ["age", "sex", "bmi", "blood_pressure", "s1", "s2", "s3", "s4", "s5", "s6", "progression"]
+    rows = [row.split() + [repr(float(target))] for row, target in zip(rows, targets, strict=True) if row]
+    write_tables(out, columns, rows)
+
+
+def wine(out):
+    """178 wines of three vineyards, 13 measures (Forina et al., 1991)."""
+    content = from_wheel(
+        "sklearn/datasets/data/wine_data.csv",
+        "10e8a802908b34f86e5da8ce962f3c806694bc98450a18f61851af59f324bede",
+    )
+    columns = ["alcohol", "malic_acid", "ash", "alcalinity", "magnesium", "phenols", "flavanoids"]
+    columns += ["nonflavanoid_phenols", "proanthocyanins", "color", "hue", "od280", "proline", "vineyard"]
+    write_tables(out, columns, list(csv.reader(io.StringIO(content.decode())))[1:])
+
+
 def breast_cancer(out):
     """569 tumours, 30 measures of cell nuclei, malignant or not (Wisconsin, 1995)."""
     content = from_wheel(
@@ -152,6 +174,10 @@ def breast_cancer(out):
     write_tables(out, columns + ["malignant"], [row[:-1] + [malignant[row[-1]]] for row in rows])
 
 
+DIABETES = {
+    "data_raw": "7fc0ded571454b1982210d3bb43f0aca44eae01a0b8654a3b24022bdb6b38009",
+    "target": "8e53f65eb811df43c206f3534bb3af0e5fed213bc37ed6ba36310157d6023803",
+}
 MESSAGES = {
     "cookie": "5dc97eee96dcc5287c373be629482730d45f77b59da1287933c9c5f482a055eb",
     "people": "2afb4b9f577be114d2dca279bc5590ee8415e1405295d7d7626c888d82f338e8",
@@ -176,8 +202,10 @@ COMPUTER_MESSAGES = {
 SETS = {
     "breast-cancer": breast_cancer,
     "computer-messages": computer_messages,
+    "diabetes": diabetes,
     "digits": digits,
     "messages": messages,
+    "wine": wine,
 }
 
 

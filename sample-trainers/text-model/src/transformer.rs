@@ -1,6 +1,6 @@
 //! A transformer of one block.
 //!
-//! Symbols and places are embedded and added; then attention and a layer of hidden values each add to that what they
+//! The last symbols, each by its distance, and the place are embedded and added; then attention and a layer of hidden values each add to that what they
 //! make of its normalised form; a last layer turns its normalised form into scores for the next symbol.
 
 use fedmkt_guest::learn::layers::{Embedding, LayerNorm, Linear, relu, relu_backward, softmax, softmax_cross_entropy};
@@ -13,6 +13,9 @@ use crate::text::{SYMBOLS, Text, Windows};
 /// The most symbols that the model sees at once.
 pub const CONTEXT: usize = 64;
 
+/// How many symbols are embedded together: attention can find any symbol of the context, but most of what decides the
+/// next one stands right before it.
+const RECENT: usize = 8;
 const WIDTH: usize = 96;
 const HEADS: usize = 4;
 const HEAD_WIDTH: usize = WIDTH / HEADS;
@@ -27,7 +30,8 @@ pub const ADAPTED: [&str; 4] = ["attention.weights", "mixed.weights", "hidden.we
 pub struct Transformer {
     /// What is learned.
     pub parameters: Parameters,
-    symbols: Embedding,
+    /// For each distance, from 0 on. What stands before a window has a symbol of its own.
+    recent: [Embedding; RECENT],
     places: Embedding,
     before_attention: LayerNorm,
     attention: Linear,
@@ -66,7 +70,9 @@ impl Transformer {
         let p = &mut parameters;
         let deviation = |inputs: usize| 1.0 / (inputs as f32).sqrt();
         Self {
-            symbols: Embedding::new(p, "symbols", [SYMBOLS, WIDTH], 0.1, random),
+            recent: core::array::from_fn(|distance| {
+                Embedding::new(p, &format!("recent.{distance}"), [SYMBOLS + 1, WIDTH], 0.1, random)
+            }),
             places: Embedding::new(p, "places", [CONTEXT, WIDTH], 0.1, random),
             before_attention: LayerNorm::new(p, "before_attention", WIDTH),
             attention: Linear::new(p, "attention", [WIDTH, ATTENTION_INPUTS], deviation(WIDTH), random),
@@ -104,7 +110,9 @@ impl Transformer {
 
         v.embedded.clear();
         room(&mut v.embedded, WIDTH);
-        self.symbols.add_forward(p, windows.symbols.iter().copied(), &mut v.embedded);
+        for (distance, embedding) in self.recent.iter().enumerate() {
+            embedding.add_forward(p, symbols_before(windows, distance), &mut v.embedded);
+        }
         self.places.add_forward(p, (0..rows).map(|row| row % length), &mut v.embedded);
 
         room(&mut v.normal_1, WIDTH);
@@ -171,7 +179,9 @@ impl Transformer {
         let mut by_embedded = vec![0.0; rows * WIDTH];
         self.before_attention.backward(p, &v.embedded, &by_normal, &mut by_embedded);
         add(&mut by_embedded, &by_attended);
-        self.symbols.backward(p, windows.symbols.iter().copied(), &by_embedded);
+        for (distance, embedding) in self.recent.iter().enumerate() {
+            embedding.backward(p, symbols_before(windows, distance), &by_embedded);
+        }
         self.places.backward(p, (0..rows).map(|row| row % windows.length), &by_embedded);
     }
 
@@ -197,6 +207,13 @@ impl Transformer {
         }
         Ok(nats / count as f64 / core::f64::consts::LN_2)
     }
+}
+
+/// For each symbol of each window, the one that stands so far before it.
+fn symbols_before(windows: &Windows, distance: usize) -> impl Iterator<Item = usize> {
+    let symbols = &windows.symbols;
+    let length = windows.length;
+    (0..symbols.len()).map(move |row| if row % length >= distance { symbols[row - distance] } else { SYMBOLS })
 }
 
 fn add(sums: &mut [f32], values: &[f32]) {

@@ -1,0 +1,3 @@
+//! The trainer as a program.
+
+fedmkt_guest::trainer!(gradient_boosting::GradientBoosting);
