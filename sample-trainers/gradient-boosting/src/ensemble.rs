@@ -27,7 +27,8 @@ impl Ensemble {
 
     /// What is predicted for a row of features.
     pub fn predict(&self, row: &[f64]) -> f64 {
-        self.base + self.trees.iter().map(|tree| tree.predict(row)).sum::<f64>()
+        // In the order in which training adds, so that it can go on where it stopped.
+        self.trees.iter().fold(self.base, |sum, tree| sum + tree.predict(row))
     }
 
     /// The share of the targets' variance that the predictions explain.

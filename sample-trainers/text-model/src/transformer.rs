@@ -24,7 +24,8 @@ const HIDDEN: usize = 4 * WIDTH;
 const ATTENTION_INPUTS: usize = 3 * WIDTH;
 
 /// The weights whose changes adapters learn.
-pub const ADAPTED: [&str; 4] = ["attention.weights", "mixed.weights", "hidden.weights", "back.weights"];
+pub const ADAPTED: [&str; 5] =
+    ["attention.weights", "mixed.weights", "hidden.weights", "back.weights", "output.weights"];
 
 /// The model, and what its last forward pass left behind.
 pub struct Transformer {
