@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use fedmkt_core::admission::{Admitted, ModuleLimits, admit};
 use fedmkt_guest::{Error, Job, Run, Trainer};
@@ -88,8 +88,19 @@ impl Root {
         Ok(self.results())
     }
 
-    /// Trains with a module under Node: by `_start`, or by the stepper's functions. `None` when there is no Node.
+    /// Trains with a module under Node. `None` when there is no Node.
+    ///
+    /// # Panics
+    /// When the run does not end well.
     pub fn train_in_node(&self, module: &[u8], form: Form, arguments: &[&str]) -> Option<Results> {
+        let ended = self.run_in_node(module, form, arguments)?;
+        assert!(ended.status.success(), "{form:?}: {}", String::from_utf8_lossy(&ended.stderr));
+        Some(self.results())
+    }
+
+    /// Runs a module under Node, by `_start` or by the stepper's functions, and tells how it ended: the exit code is 0
+    /// when the results are written. `None` when there is no Node.
+    pub fn run_in_node(&self, module: &[u8], form: Form, arguments: &[&str]) -> Option<Output> {
         if Command::new("node").arg("--version").output().is_err() {
             eprintln!("SKIPPED: node is not installed");
             return None;
@@ -104,8 +115,7 @@ impl Root {
             .args(arguments)
             .output()
             .expect("node runs");
-        assert!(node.status.success(), "{form:?}: {}", String::from_utf8_lossy(&node.stderr));
-        Some(self.results())
+        Some(node)
     }
 }
 
