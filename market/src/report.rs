@@ -5,7 +5,7 @@
 //! every text, and the page has no scripts and loads nothing.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -13,7 +13,6 @@ use fedmkt_core::manifest::Manifest;
 use fedmkt_core::receipt::ResultRecord;
 use fedmkt_core::roots::ResultRoot;
 use fedmkt_core::tree::{RootBuilder, log2_size_for};
-use fedmkt_runtime::atomic_file;
 use fedmkt_runtime::metrics::{self, Point};
 use fedmkt_store::files::{FileReader, read_file};
 use fedmkt_store::job::{JobDrive, JobError};
@@ -61,19 +60,11 @@ pub fn run(arguments: &Report, store: &FolderStore, out: &mut dyn Write) -> anyh
         Some(path) if path == Path::new("-") => out.write_all(page.as_bytes())?,
         path => {
             let path = path.clone().unwrap_or_else(|| PathBuf::from(format!("{cid}.html")));
-            write(&path, &page).with_context(|| format!("cannot write {}", path.display()))?;
+            fs::write(&path, &page).with_context(|| format!("cannot write {}", path.display()))?;
             writeln!(out, "{}", path.display())?;
         }
     }
     Ok(())
-}
-
-fn write(path: &Path, page: &str) -> io::Result<()> {
-    // A device or pipe is written to; a file is there as a whole or not at all.
-    match fs::metadata(path) {
-        Ok(metadata) if !metadata.is_file() => fs::write(path, page),
-        _ => atomic_file::replace(path, |file| file.write_all(page.as_bytes())),
-    }
 }
 
 fn tell(receipt: Receipt, store: &FolderStore) -> anyhow::Result<Story> {

@@ -8,7 +8,7 @@ const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 220.0;
 /// Where the curve's area begins and ends.
 const LEFT: f64 = 58.0;
-const RIGHT: f64 = WIDTH - 12.0;
+const RIGHT: f64 = WIDTH - 20.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = HEIGHT - 30.0;
 

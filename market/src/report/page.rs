@@ -166,10 +166,11 @@ fn curves(page: &mut Page, story: &Story) {
     page.put("<div class=\"curves\">\n");
     for (name, points) in metrics.iter_mut().take(MOST_CURVES) {
         points.sort_by_key(|(step, _)| *step);
-        let last = number(points[points.len() - 1].1);
+        let (step, last) = points[points.len() - 1];
         page.put(format_args!(
-            "<figure><figcaption>{}<span>last {last}</span></figcaption>{}</figure>\n",
+            "<figure><figcaption>{}<span>{} in step {step}</span></figcaption>{}</figure>\n",
             Escaped(name),
+            number(last),
             chart(name, points)
         ));
     }
@@ -290,7 +291,7 @@ fn results(page: &mut Page, story: &Story) {
         return;
     }
     page.put(
-        "<div class=\"wide\"><table>\n<thead><tr><th>File</th><th class=\"number\">Size</th><th class=\"number\">Limit</th>\
+        "<div class=\"wide\"><table class=\"results\">\n<thead><tr><th>File</th><th class=\"number\">Size</th><th class=\"number\">Limit</th>\
          <th>CID and root</th></tr></thead>\n<tbody>\n",
     );
     for (index, result) in results.iter().enumerate() {
