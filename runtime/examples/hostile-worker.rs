@@ -42,6 +42,7 @@ fn main() {
         },
         "read a file" => File::open("/etc/passwd").and_then(|mut file| file.read(&mut [0])).is_ok(),
         "write a file" => File::create("/tmp/fedmkt-hostile").is_ok(),
+        "look for a file" => std::fs::metadata("/etc/passwd").is_ok(),
         "list a folder" => std::fs::read_dir("/").is_ok(),
         "connect" => TcpStream::connect("127.0.0.1:80").is_ok(),
         "connect to a socket file" => UnixStream::connect("/run/dbus/system_bus_socket").is_ok(),

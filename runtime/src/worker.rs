@@ -59,6 +59,9 @@ impl Default for Limits {
     }
 }
 
+/// Bytes of the seal before compiled code.
+const SEAL_BYTES: u64 = 32;
+
 /// The last bytes of a worker's standard error that are kept, to tell why it died.
 const LAST_WORDS: usize = 4096;
 
@@ -166,7 +169,7 @@ pub struct Setup<'a> {
     pub limits: Limits,
 }
 
-/// A worker process with an open run.
+/// A worker process with an open run. It ends with this value, or with the thread that opened it.
 pub struct Worker {
     child: Child,
     channel: Channel,
@@ -197,10 +200,17 @@ impl Worker {
         let (job, data) = (open(&setup.job.path)?, open(&setup.capsule.path)?);
         let cached = setup.cache.map(|cache| (cache, cache.path(setup)));
         let code = cached.as_ref().and_then(|(cache, path)| cache.unsealed(path));
+        let mut bytes = vec![setup.job.bytes.len() as u64, setup.capsule.bytes.len() as u64];
+        if let Some(file) = &code {
+            // What stands before the code is the seal.
+            let metadata = file.metadata().map_err(|error| WorkerError::File("look at compiled code", error))?;
+            bytes.push(metadata.len() - SEAL_BYTES);
+        }
         let request = Request::Open {
             run_id: setup.run_id,
             job_root: JobRoot(setup.job.root.0),
             data_root: DataRoot(setup.capsule.root.0),
+            bytes,
             log: setup.log,
         };
         let descriptors = [Some(job.as_fd()), Some(data.as_fd()), code.as_ref().map(File::as_fd)];
@@ -284,7 +294,8 @@ impl Worker {
     /// # Errors
     /// When the image is not one of this run, or the worker gives no answer.
     pub fn resume(&mut self, image: &File) -> Result<(), WorkerError> {
-        self.move_to("reading a checkpoint", self.limits.service, &Request::Resume, &[image.as_fd()])
+        let bytes = image.metadata().map_err(|error| WorkerError::File("look at a checkpoint", error))?.len();
+        self.move_to("reading a checkpoint", self.limits.service, &Request::Resume { bytes }, &[image.as_fd()])
     }
 
     /// Executes steps, until so many have been executed since the beginning or a moment has passed.
@@ -505,12 +516,12 @@ impl CodeCache {
     /// The code in a file of this client, the descriptor standing after the seal.
     fn unsealed(&self, path: &Path) -> Option<File> {
         let mut file = File::open(path).ok()?;
-        let mut seal = [0; 32];
+        let mut seal = [0; SEAL_BYTES as usize];
         file.read_exact(&mut seal).ok()?;
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update_reader(&mut file).ok()?;
         (hasher.finalize() == seal).then_some(())?;
-        file.seek(SeekFrom::Start(32)).ok()?;
+        file.seek(SeekFrom::Start(SEAL_BYTES)).ok()?;
         Some(file)
     }
 

@@ -60,6 +60,7 @@ fn a_worker_that_reaches_for_the_system_is_killed() {
     let attempts = [
         "read a file",
         "write a file",
+        "look for a file",
         "list a folder",
         "connect",
         "connect to a socket file",

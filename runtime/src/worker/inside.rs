@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fedmkt_core::admission::Admitted;
 use fedmkt_core::inputs::{Identity, Inputs};
 use fedmkt_core::run::{Run, RunError};
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
 use super::channel::Channel;
 use super::protocol::{MOST_TEXT, Reason, Reply, Request};
@@ -65,14 +65,18 @@ impl State {
         let mut files = descriptors.into_iter().map(File::from);
         let mut file = || files.next().ok_or((Reason::Host, "a descriptor is missing".to_owned()));
         match request {
-            Request::Open { run_id, job_root, data_root, log } => {
-                let (job, data) = (map(&file()?).map_err(&host)?, map(&file()?).map_err(&host)?);
+            Request::Open { run_id, job_root, data_root, bytes, log } => {
+                let mut bytes = bytes.into_iter();
+                let mut bytes = || bytes.next().ok_or((Reason::Host, "a length is missing".to_owned()));
+                let job = map(&file()?, bytes()?).map_err(&host)?;
+                let data = map(&file()?, bytes()?).map_err(&host)?;
                 let inputs = Inputs::open(Arc::new(job), Arc::new(data)).map_err(cannot(Reason::Inputs))?;
                 let admitted = inputs.admit().map_err(cannot(Reason::Refused))?;
                 let engine = Native::new().map_err(cannot(Reason::Host))?;
                 let mut code = Vec::new();
                 if let Ok(mut file) = file() {
-                    file.read_to_end(&mut code).map_err(&host)?;
+                    code.resize(bytes()? as usize, 0);
+                    file.read_exact(&mut code).map_err(&host)?;
                 }
                 let (module, compiled) = match engine.load(&admitted, &code) {
                     Some(module) => (module, false),
@@ -102,9 +106,9 @@ impl State {
                 );
                 self.start(run)
             }
-            Request::Resume => {
+            Request::Resume { bytes } => {
                 let opened = self.opened()?;
-                let image = map(&file()?).map_err(&host)?;
+                let image = map(&file()?, bytes).map_err(&host)?;
                 let run = Run::resume(
                     opened.engine.clone(),
                     opened.module.clone(),
@@ -184,7 +188,7 @@ fn failure(error: RunError<NativeError>) -> Cannot {
     }
 }
 
-fn map(file: &File) -> io::Result<Mmap> {
-    // SAFETY: the host hands over files that nobody writes to while the worker lives.
-    unsafe { Mmap::map(file) }
+fn map(file: &File, bytes: u64) -> io::Result<Mmap> {
+    // SAFETY: the host hands over files of this length that nobody writes to while the worker lives.
+    unsafe { MmapOptions::new().len(bytes as usize).map(file) }
 }

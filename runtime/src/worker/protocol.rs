@@ -25,6 +25,8 @@ pub enum Request {
         job_root: JobRoot,
         /// Root of the capsule.
         data_root: DataRoot,
+        /// Bytes of each file, in the order of the descriptors: a worker cannot ask the kernel.
+        bytes: Vec<u64>,
         /// Whether the guest's standard streams go to the worker's standard error.
         log: bool,
     },
@@ -33,7 +35,10 @@ pub enum Request {
     /// Start before step 0.
     Begin,
     /// Start from the state image in the descriptor.
-    Resume,
+    Resume {
+        /// Its bytes.
+        bytes: u64,
+    },
     /// Execute steps until so many have been executed since the beginning, for a moment at most.
     Advance {
         /// Steps.

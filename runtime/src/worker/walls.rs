@@ -31,12 +31,7 @@ const SYSTEM_CALLS: &[libc::c_long] = &[
     libc::SYS_pwrite64,
     libc::SYS_lseek,
     libc::SYS_ftruncate,
-    libc::SYS_fstat,
     libc::SYS_close,
-    // What Rust's `File::metadata` asks with; no path can be opened all the same.
-    libc::SYS_statx,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_newfstatat,
     // Memory; compiled code is made executable.
     libc::SYS_mmap,
     libc::SYS_munmap,
