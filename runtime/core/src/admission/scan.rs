@@ -134,7 +134,8 @@ impl<'a> Scan<'a> {
                 }
             }
             Payload::FunctionSection(functions) => {
-                self.count("functions", functions.count(), limits::FUNCTIONS, functions.range().start);
+                let count = functions.count().saturating_add(self.imported_functions.len() as u32);
+                self.count("functions", count, limits::FUNCTIONS, functions.range().start);
                 for function in functions.clone() {
                     self.functions.push(function?);
                 }
