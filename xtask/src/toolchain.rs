@@ -88,6 +88,7 @@ impl Toolchain {
         println!("   the compiler has no standard library for {triple}");
         let rustup = if on_path("rustup") {
             let mut add = command(workspace, "rustup");
+            add.env_remove("RUST_BACKTRACE");
             process::run_within(add.args(["target", "add", triple]), Duration::from_secs(180))
         } else {
             Err(anyhow::anyhow!("there is no rustup"))
