@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::process::{cargo, command, output, run, typed};
+use crate::toolchain::{Target, Toolchain};
 use crate::workspace::Workspace;
 use crate::{sections, tools};
 
@@ -39,7 +40,9 @@ pub const PACKAGES: &[&str] = &["-p=fedmkt-market", "-p=fedmkt-runtime", "-p=log
 /// # Errors
 /// If something does not build.
 pub fn build_programs(workspace: &Workspace, packages: &[&str]) -> Result<()> {
-    run(cargo(workspace).args(["build", "--locked", "--bins", "--examples"]).args(packages))
+    let mut build = cargo(workspace);
+    build.args(["build", "--locked", "--bins", "--examples"]).args(packages);
+    run(Toolchain::of(workspace, Target::Wasm)?.use_for(&mut build))
 }
 
 /// Runs the demo with programs of the packages that these arguments for cargo choose.

@@ -156,9 +156,12 @@ impl Toolchain {
         Ok(output(rustc.arg("--version"))?.trim().to_owned())
     }
 
-    /// The compiler, if it is not the one that cargo would use anyway. It needs no flags and no linker to be named.
-    pub fn rustc(&self) -> Option<&Path> {
-        self.rustc.as_deref()
+    /// Lets a command of cargo for this machine use the same compiler, and with it all that it starts: tests build modules.
+    pub fn use_for<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        if let Some(rustc) = &self.rustc {
+            command.env("RUSTC", rustc).env("RUSTDOC", rustc.with_file_name("rustdoc"));
+        }
+        command
     }
 
     /// In words for a person: what to type to build for the target.
@@ -228,8 +231,10 @@ fn linker(workspace: &Workspace, target: Target) -> Result<PathBuf> {
     found.into_iter().find(|program| program.is_file()).with_context(|| format!("Debian's lld has no {name}"))
 }
 
-/// Writes the sysroot's `bin/rustc`: Debian's compiler with what it lacks, so that `RUSTC` is all that a build has to be told.
+/// Writes the sysroot's `bin/rustc`: Debian's compiler with what it lacks, so that `RUSTC` is all that a build has to be told. And a
+/// `bin/rustdoc` that belongs to it.
 fn write_wrapper(workspace: &Workspace, sysroot: &Path) -> Result<()> {
+    let rustdoc = "#!/bin/sh\nexec /usr/bin/rustdoc --sysroot \"$(dirname \"$(dirname \"$0\")\")\" \"$@\"\n";
     let script = format!(
         r#"#!/bin/sh
 # Debian's compiler with the standard libraries that are built here.
@@ -249,20 +254,23 @@ exec /usr/bin/rustc --sysroot "$sysroot" "$@"
         wasm = Target::Wasm.triple(),
         riscv = Target::RiscV.triple(),
     );
-    let file = sysroot.join("bin/rustc");
-    // A file that is touched is a new compiler to cargo.
-    if std::fs::read_to_string(&file).is_ok_and(|there| there == script) {
-        return Ok(());
-    }
     std::fs::create_dir_all(sysroot.join("bin"))?;
     // LLVM's linker is one program that goes by its name.
     for target in [Target::Wasm, Target::RiscV] {
         let link = sysroot.join("bin").join(target.linker());
-        let _ = std::fs::remove_file(&link);
-        std::os::unix::fs::symlink(linker(workspace, target)?, link)?;
+        if !link.exists() {
+            let _ = std::fs::remove_file(&link);
+            std::os::unix::fs::symlink(linker(workspace, target)?, link)?;
+        }
     }
-    std::fs::write(&file, script)?;
-    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    for (name, script) in [("rustc", script.as_str()), ("rustdoc", rustdoc)] {
+        let file = sysroot.join("bin").join(name);
+        // A file that is touched is a new compiler to cargo.
+        if !std::fs::read_to_string(&file).is_ok_and(|there| there == script) {
+            std::fs::write(&file, script)?;
+            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        }
+    }
     Ok(())
 }
 

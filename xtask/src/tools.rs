@@ -76,6 +76,14 @@ pub fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
     cargo_tool(workspace, "cargo-deny", &[])
 }
 
+/// What compiles C to wasm: the packages that `sample-trainers/k-means-c` names.
+///
+/// # Errors
+/// If they cannot be installed.
+pub fn c_for_wasm(workspace: &Workspace) -> Result<()> {
+    apt(workspace, &["clang", "lld", "libclang-rt-dev-wasm32", "wasi-libc"])
+}
+
 /// QEMU with a riscv64 machine, on `PATH`.
 ///
 /// # Errors
@@ -116,7 +124,16 @@ pub fn python(workspace: &Workspace) -> Result<PathBuf> {
 pub const DATASETS: &str = "sample-trainers/datasets.py";
 
 /// The data sets that [`DATASETS`] knows.
-pub const NAMES: &[&str] = &["breast-cancer", "digits"];
+///
+/// # Errors
+/// If there is no Python, or the script does not tell.
+pub fn datasets(workspace: &Workspace) -> Result<Vec<String>> {
+    let usage = command(workspace, python(workspace)?).arg(DATASETS).output().context("starting Python")?;
+    let usage = String::from_utf8_lossy(&usage.stderr);
+    let names = usage.split_once("datasets.py ").and_then(|(_, rest)| rest.split_once(" [OUT]"));
+    let (names, _) = names.with_context(|| format!("{DATASETS} does not name its data sets: {usage}"))?;
+    Ok(names.split('|').map(str::to_owned).collect())
+}
 
 /// Makes a data set in `target/datasets` and returns its folder.
 ///

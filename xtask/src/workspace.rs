@@ -60,6 +60,15 @@ impl Workspace {
         trainers
     }
 
+    /// Scripts that build the sample trainers that are not in Rust: `sample-trainers/*/build.sh`, sorted.
+    pub fn scripts(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.root.join("sample-trainers")).into_iter().flatten().flatten();
+        let mut scripts: Vec<PathBuf> = entries.map(|entry| entry.path().join("build.sh")).collect();
+        scripts.retain(|script| script.is_file());
+        scripts.sort();
+        scripts
+    }
+
     /// Files of a folder that end in `.extension`, sorted; none if there is no such folder.
     pub fn files(&self, folder: &str, extension: &str) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = std::fs::read_dir(self.root.join(folder))

@@ -135,12 +135,7 @@ pub fn build(package: &str, module: &str, features: &[&str]) -> Option<Vec<u8>> 
     std::fs::create_dir_all(&target).expect("the target folder can be written");
     let lock = File::create(target.join("building")).expect("the target folder can be written");
     lock.lock().expect("one build at a time, until its module is read");
-    let mut cargo = Command::new(env!("CARGO"));
-    // `cargo xtask test` says here which compiler has the target, if it is not the usual one.
-    if let Some(rustc) = std::env::var_os("FEDMKT_WASM_RUSTC") {
-        cargo.env("RUSTC", rustc);
-    }
-    let cargo = cargo
+    let cargo = Command::new(env!("CARGO"))
         .current_dir(workspace())
         .args(["build", "--quiet", "--profile", "trainer", "--target", "wasm32-wasip1", "-p", package])
         .args(features.iter().flat_map(|feature| ["--features", feature]))
