@@ -81,7 +81,7 @@ impl FolderStore {
         let open = || {
             fs::create_dir_all(&self.folder)?;
             let file = File::options().create(true).append(true).open(&path)?;
-            flock(&file, operation)?;
+            rustix::io::retry_on_intr(|| flock(&file, operation))?;
             Ok(file)
         };
         open().map_err(file_error("lock", &path))
@@ -113,10 +113,7 @@ impl FolderStore {
         let path = self.folder.join("quota");
         match quota {
             Some(quota) => write_whole(&path, quota.to_string().as_bytes()).map_err(file_error("write", &path)),
-            None => match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file_error("remove", &path)(error)),
-                _ => Ok(()),
-            },
+            None => remove(&path).map(|_| ()),
         }
     }
 
@@ -152,12 +149,7 @@ impl FolderStore {
     /// # Errors
     /// When the folder cannot be written.
     pub fn unpin(&self, cid: &Cid) -> Result<bool, StoreError> {
-        let path = self.pin_path(cid);
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(file_error("remove", &path)(error)),
-        }
+        remove(&self.pin_path(cid))
     }
 
     /// The pinned roots, sorted.
@@ -166,7 +158,7 @@ impl FolderStore {
     /// When the folder cannot be read.
     pub fn pins(&self) -> Result<BTreeSet<Cid>, StoreError> {
         let names = list(&self.folder.join("pins"), Names::Whole)?;
-        Ok(names.iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect())
+        Ok(names.iter().filter_map(|path| cid_of(path)).collect())
     }
 
     /// All files that hold blocks, sorted.
@@ -185,9 +177,12 @@ impl FolderStore {
     pub fn blocks(&self) -> Result<Vec<(Cid, u64)>, StoreError> {
         let mut blocks = Vec::new();
         for path in self.block_files()? {
-            if let Some(cid) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) {
-                let metadata = fs::metadata(&path).map_err(file_error("look at", &path))?;
-                blocks.push((cid, metadata.len()));
+            let Some(cid) = cid_of(&path) else { continue };
+            match fs::metadata(&path) {
+                Ok(metadata) => blocks.push((cid, metadata.len())),
+                // Removed since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(file_error("look at", &path)(error)),
             }
         }
         Ok(blocks)
@@ -217,18 +212,18 @@ impl FolderStore {
         for shard in list(&self.folder.join("blocks"), Names::All)? {
             // Nobody else is writing now: these are from programs that were killed.
             for path in list(&shard, Names::Temporary)? {
-                fs::remove_file(&path).map_err(file_error("remove", &path))?;
+                remove(&path)?;
             }
         }
         for path in self.block_files()? {
-            let cid = path.file_name().and_then(|name| name.to_str()?.parse::<Cid>().ok());
-            if cid.is_some_and(|cid| kept.contains(&cid)) {
+            if cid_of(&path).is_some_and(|cid| kept.contains(&cid)) {
                 continue;
             }
             let metadata = fs::metadata(&path).map_err(file_error("look at", &path))?;
+            // A time that is unknown, or to come, counts as now.
             let age = metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time).ok());
-            if age.is_some_and(|age| age >= grace) {
-                fs::remove_file(&path).map_err(file_error("remove", &path))?;
+            if age.unwrap_or_default() >= grace {
+                remove(&path)?;
                 collected.blocks += 1;
                 collected.bytes += metadata.len();
             }
@@ -240,16 +235,21 @@ impl FolderStore {
     /// Checks every block, and that everything below the pins is there. With `repair`, damaged files are removed.
     ///
     /// # Errors
-    /// When the folder cannot be read, or a damaged file cannot be removed.
+    /// When something cannot be read, or a damaged file cannot be removed.
     pub fn verify_all(&self, repair: bool) -> Result<Verified, StoreError> {
         let mut found = Verified::default();
         for path in self.block_files()? {
             found.blocks += 1;
-            let cid = path.file_name().and_then(|name| name.to_str()?.parse::<Cid>().ok());
-            let right = cid.is_some_and(|cid| self.path(&cid) == path && self.get(&cid).is_ok());
+            let right = match cid_of(&path).filter(|cid| self.path(cid) == path).map(|cid| self.get(&cid)) {
+                // Gone since it was listed is no damage.
+                Some(Ok(_) | Err(StoreError::Missing(_))) => true,
+                Some(Err(StoreError::Damaged { .. } | StoreError::Unsupported(_))) | None => false,
+                // What cannot be read now may be right: it must not be removed.
+                Some(Err(error)) => return Err(error),
+            };
             if !right {
                 if repair {
-                    fs::remove_file(&path).map_err(file_error("remove", &path))?;
+                    remove(&path)?;
                 }
                 found.damaged.push(path);
             }
@@ -294,6 +294,20 @@ impl FolderStore {
 /// The CID under which a block is kept.
 fn version_1(cid: &Cid) -> Cid {
     Cid::new_v1(cid.codec(), *cid.hash())
+}
+
+/// The CID that a file is named by.
+fn cid_of(path: &Path) -> Option<Cid> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
+/// Removes a file; says whether it was there.
+fn remove(path: &Path) -> Result<bool, StoreError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(file_error("remove", path)(error)),
+    }
 }
 
 /// Writes a file that is there as a whole or not at all.

@@ -30,7 +30,7 @@ mod location;
 
 pub use address::{NotACid, parse_cid};
 pub use folder::{Collected, FolderStore, Verified};
-pub use location::{default_store, home};
+pub use location::home;
 
 /// The most bytes of a block: what IPFS nodes exchange.
 pub const MAX_BLOCK_BYTES: usize = 2 << 20;

@@ -19,14 +19,6 @@ pub fn home() -> io::Result<PathBuf> {
     })
 }
 
-/// The block store that is used unless another is named: `store` in [`home`].
-///
-/// # Errors
-/// As [`home`].
-pub fn default_store() -> io::Result<PathBuf> {
-    Ok(home()?.join("store"))
-}
-
 /// An empty variable counts as one that is not set.
 fn home_from(fedmkt_home: Option<OsString>, user_home: Option<PathBuf>) -> Option<PathBuf> {
     let own = fedmkt_home.filter(|path| !path.is_empty()).map(PathBuf::from);

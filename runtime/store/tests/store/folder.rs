@@ -113,6 +113,26 @@ fn a_block_in_the_wrong_place_is_damage() {
 }
 
 #[test]
+fn what_cannot_be_read_is_not_taken_for_damage() {
+    let test = test_store();
+    let path = block_file(&test, &add(&test.store, b"content"));
+    fs::remove_file(&path).expect("a block");
+    fs::create_dir(&path).expect("a folder");
+    let error = test.store.verify_all(true).expect_err("a block that cannot be read").to_string();
+    assert!(error.contains(&*path.to_string_lossy()), "{error}");
+    assert!(path.exists());
+}
+
+#[test]
+fn a_block_from_the_future_is_young() {
+    let test = test_store();
+    let file = fs::File::options().append(true).open(block_file(&test, &add(&test.store, b"content")));
+    file.and_then(|file| file.set_modified(SystemTime::now() + Duration::from_secs(24 * 3600))).expect("a time");
+    assert_eq!(test.store.gc().expect("a collection").blocks, 0);
+    assert_eq!(test.store.gc_older_than(Duration::ZERO).expect("a collection").blocks, 1);
+}
+
+#[test]
 fn adding_again_mends_a_damaged_block() {
     let test = test_store();
     let cid = add(&test.store, b"content");
