@@ -142,7 +142,7 @@ contract Disputes {
     function open(SlotId slotId, Run calldata run, Kind kind) external returns (ChallengeId id) {
         Slot memory slot = _slot(slotId);
         _checkRun(slotId, slot, run);
-        id = challengeId(slotId, msg.sender, challengeCount[slotId]++);
+        id = challengeIdOf(slotId, msg.sender, challengeCount[slotId]++);
         Challenge storage challenge = _challenges[id];
         challenge.slot = slotId;
         challenge.challenger = msg.sender;
@@ -256,7 +256,7 @@ contract Disputes {
 
     /// @notice The id of a challenge.
     /// @param number How many challenges the slot had before.
-    function challengeId(SlotId slotId, address challenger, uint256 number) public pure returns (ChallengeId) {
+    function challengeIdOf(SlotId slotId, address challenger, uint256 number) public pure returns (ChallengeId) {
         bytes memory words = abi.encode(slotId, challenger, number);
         return ChallengeId.wrap(keccak256(bytes.concat("fedmkt challenge", words)));
     }

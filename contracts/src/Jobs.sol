@@ -94,7 +94,7 @@ abstract contract Jobs is Escrow {
 
     uint256 private constant MAX_RESULTS = 16;
     uint256 private constant MAX_AUDITORS = 64;
-    uint256 private constant MILLION = 1_000_000;
+    uint256 internal constant MILLION = 1_000_000;
 
     mapping(JobId => Job) internal _jobs;
 
@@ -124,7 +124,7 @@ abstract contract Jobs is Escrow {
 
     /// @notice The sponsor puts up the rewards of all slots and offers them to clients.
     function post(Terms calldata terms) external nonReentrant returns (JobId id) {
-        id = jobId(msg.sender, terms);
+        id = jobIdOf(msg.sender, terms);
         Job storage job = _jobs[id];
         if (job.sponsor != address(0)) revert JobExists(id);
         _check(terms);
@@ -175,7 +175,7 @@ abstract contract Jobs is Escrow {
     }
 
     /// @notice The id of a job with these terms.
-    function jobId(address sponsor, Terms calldata terms) public view returns (JobId) {
+    function jobIdOf(address sponsor, Terms calldata terms) public view returns (JobId) {
         bytes32 hash = keccak256(abi.encode(terms));
         return JobId.wrap(keccak256(bytes.concat("fedmkt job", abi.encode(block.chainid, this, sponsor, hash))));
     }

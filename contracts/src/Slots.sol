@@ -103,8 +103,6 @@ abstract contract Slots is Jobs {
     /// An arbitrator could not say whether the submission is right.
     uint8 public constant UNDECIDED = 8;
 
-    uint256 private constant MILLION = 1_000_000;
-
     /// @notice Name of the profile by which runs of this market go, ASCII, zeros after it.
     bytes32 public immutable profile;
 
@@ -202,7 +200,7 @@ abstract contract Slots is Jobs {
         if (job.closed) revert JobIsClosed(jobId);
         if (job.acceptUntil.isPast()) revert TooLate(job.acceptUntil);
         if (job.open == 0) revert NoOpenSlot(jobId);
-        id = slotId(jobId, msg.sender, dataRoot, blindHash, nonce);
+        id = slotIdOf(jobId, msg.sender, dataRoot, blindHash, nonce);
         Slot storage slot = _slots[id];
         if (slot.state != SlotState.None) revert SlotExists(id);
 
@@ -379,7 +377,7 @@ abstract contract Slots is Jobs {
     }
 
     /// @notice The id of a slot.
-    function slotId(JobId jobId, address client, DataRoot dataRoot, BlindHash blindHash, bytes32 nonce)
+    function slotIdOf(JobId jobId, address client, DataRoot dataRoot, BlindHash blindHash, bytes32 nonce)
         public
         pure
         returns (SlotId)

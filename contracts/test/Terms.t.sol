@@ -236,13 +236,13 @@ contract TermsTest is Kit {
 
     function test_IdsDifferBetweenChainsMarketsAndSponsors() public {
         Terms memory t = _terms(Disclosure.Open);
-        JobId id = market.jobId(sponsor, t);
-        assertTrue(JobId.unwrap(market.jobId(client, t)) != JobId.unwrap(id), "sponsor");
+        JobId id = market.jobIdOf(sponsor, t);
+        assertTrue(JobId.unwrap(market.jobIdOf(client, t)) != JobId.unwrap(id), "sponsor");
         vm.chainId(5);
-        assertTrue(JobId.unwrap(market.jobId(sponsor, t)) != JobId.unwrap(id), "chain");
+        assertTrue(JobId.unwrap(market.jobIdOf(sponsor, t)) != JobId.unwrap(id), "chain");
         vm.chainId(31337);
         setUp();
-        assertTrue(JobId.unwrap(market.jobId(sponsor, t)) != JobId.unwrap(id), "market");
+        assertTrue(JobId.unwrap(market.jobIdOf(sponsor, t)) != JobId.unwrap(id), "market");
     }
 
     /// The largest amounts fit.

@@ -343,7 +343,7 @@ contract TokensTest is Kit {
     }
 
     function _finishChallenge(Imagined memory imagined) private returns (ChallengeId) {
-        ChallengeId id = disputes.challengeId(imagined.slot, challenger, 0);
+        ChallengeId id = disputes.challengeIdOf(imagined.slot, challenger, 0);
         _postLeaves(id, imagined);
         vm.warp(block.timestamp + WINDOW + 1);
         return id;
@@ -399,7 +399,7 @@ contract TokensTest is Kit {
         vm.prank(signer);
         market.multicall(calls);
         assertEq(token.balanceOf(address(market)), 2 * R, "held");
-        assertEq(market.getJob(market.jobId(signer, terms)).sponsor, signer, "sponsor");
+        assertEq(market.getJob(market.jobIdOf(signer, terms)).sponsor, signer, "sponsor");
     }
 
     /// Somebody who brings the signature to the token first stops nobody.
