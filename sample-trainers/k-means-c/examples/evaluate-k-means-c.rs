@@ -1,4 +1,4 @@
-//! How well clusters tell vineyards apart: `evaluate CENTRES.csv TRAIN.csv HELDOUT.csv`. Distances are measured in the
+//! How well clusters tell vineyards apart: `evaluate-k-means-c CENTRES.csv TRAIN.csv HELDOUT.csv`. Distances are measured in the
 //! deviations of TRAIN.
 
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use k_means_c::{Table, assign, purity};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [centres, train, heldout] = &arguments[..] else {
-        eprintln!("usage: evaluate CENTRES.csv TRAIN.csv HELDOUT.csv");
+        eprintln!("usage: evaluate-k-means-c CENTRES.csv TRAIN.csv HELDOUT.csv");
         return ExitCode::from(2);
     };
     match evaluate(centres, train, heldout) {

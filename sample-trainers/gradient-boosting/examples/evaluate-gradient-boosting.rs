@@ -1,4 +1,4 @@
-//! How good trees are on rows they have not seen: `evaluate TREES.safetensors HELDOUT.csv`.
+//! How good trees are on rows they have not seen: `evaluate-gradient-boosting TREES.safetensors HELDOUT.csv`.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use gradient_boosting::{Ensemble, Table};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [trees, table] = &arguments[..] else {
-        eprintln!("usage: evaluate TREES.safetensors HELDOUT.csv");
+        eprintln!("usage: evaluate-gradient-boosting TREES.safetensors HELDOUT.csv");
         return ExitCode::from(2);
     };
     match r_squared(trees, table) {

@@ -1,4 +1,4 @@
-//! How well a model predicts a text that it has not seen: `evaluate TRAIN.txt HELDOUT.txt WEIGHTS [ADAPTERS]`.
+//! How well a model predicts a text that it has not seen: `evaluate-text-model TRAIN.txt HELDOUT.txt WEIGHTS [ADAPTERS]`.
 //!
 //! Prints bits for each character of HELDOUT: of a Markov chain of order 3 that has learned TRAIN, and of the model.
 
@@ -12,7 +12,7 @@ use text_model::{CONTEXT, Text, Transformer, apply};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if !(3..=4).contains(&arguments.len()) {
-        eprintln!("usage: evaluate TRAIN.txt HELDOUT.txt WEIGHTS.safetensors [ADAPTERS.safetensors]");
+        eprintln!("usage: evaluate-text-model TRAIN.txt HELDOUT.txt WEIGHTS.safetensors [ADAPTERS.safetensors]");
         return ExitCode::from(2);
     }
     match evaluate(&arguments) {

@@ -1,4 +1,4 @@
-//! Writes the initial model for the wines: `initial-model HELDOUT.csv OUT.csv`. Three of the held-out wines are the
+//! Writes the initial model for the wines: `initial-k-means-c HELDOUT.csv OUT.csv`. Three of the held-out wines are the
 //! centres to begin with.
 
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use k_means_c::Table;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [heldout, out] = &arguments[..] else {
-        eprintln!("usage: initial-model HELDOUT.csv OUT.csv");
+        eprintln!("usage: initial-k-means-c HELDOUT.csv OUT.csv");
         return ExitCode::from(2);
     };
     let table = match Table::read(heldout) {

@@ -1,4 +1,4 @@
-//! Writes the initial model for the diabetes table: `initial-model OUT.safetensors`.
+//! Writes the initial model for the diabetes table: `initial-gradient-boosting OUT.safetensors`.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ const COLUMNS: [&str; 11] = ["age", "sex", "bmi", "blood_pressure", "s1", "s2", 
 
 fn main() -> ExitCode {
     let Some(path) = std::env::args().nth(1) else {
-        eprintln!("usage: initial-model OUT.safetensors");
+        eprintln!("usage: initial-gradient-boosting OUT.safetensors");
         return ExitCode::from(2);
     };
     let bytes = Ensemble::initial(COLUMNS.map(String::from).to_vec()).to_tensors().encode().expect("no trees");

@@ -1,4 +1,4 @@
-//! Writes an initial model: `initial-model mlp|cnn OUT.safetensors [SEED]`.
+//! Writes an initial model: `initial-digits mlp|cnn OUT.safetensors [SEED]`.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let seed = arguments.get(2).map_or(Ok(7), |seed| seed.parse());
     let ([kind, path, ..], Ok(seed)) = (&arguments[..], seed) else {
-        eprintln!("usage: initial-model mlp|cnn OUT.safetensors [SEED]");
+        eprintln!("usage: initial-digits mlp|cnn OUT.safetensors [SEED]");
         return ExitCode::from(2);
     };
     let bytes = match kind.as_str() {

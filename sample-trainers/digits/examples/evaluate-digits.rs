@@ -1,4 +1,4 @@
-//! How good trained weights are on digits they have not seen: `evaluate mlp|cnn WEIGHTS.safetensors HELDOUT`, with the folder of
+//! How good trained weights are on digits they have not seen: `evaluate-digits mlp|cnn WEIGHTS.safetensors HELDOUT`, with the folder of
 //! `images.npy` and `labels.npy`.
 
 use std::path::Path;
@@ -10,7 +10,7 @@ use fedmkt_guest::{Error, Tensors};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [kind, weights, folder] = &arguments[..] else {
-        eprintln!("usage: evaluate mlp|cnn WEIGHTS.safetensors HELDOUT");
+        eprintln!("usage: evaluate-digits mlp|cnn WEIGHTS.safetensors HELDOUT");
         return ExitCode::from(2);
     };
     let accuracy = match kind.as_str() {
