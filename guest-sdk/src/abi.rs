@@ -161,3 +161,65 @@ macro_rules! trainer {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts to its argument, records each number, and writes the last.
+    struct Counter(u64);
+
+    impl Trainer for Counter {
+        type Data = u64;
+        const MOST_METRICS_BYTES: u64 = 60;
+
+        fn check(job: &Job) -> Result<u64, Error> {
+            job.arguments()[0].parse().map_err(|_| Error::refused("not a number"))
+        }
+
+        fn start(job: &mut Job, last: u64) -> Result<Self, Error> {
+            assert_eq!(job.step(), 0);
+            Ok(Self(last))
+        }
+
+        fn step(&mut self, job: &mut Job) -> Result<Step, Error> {
+            job.metric("count", job.step() as f64)?;
+            Ok(if job.step() < self.0 { Step::More } else { Step::Done })
+        }
+
+        fn finish(self, job: &mut Job) -> Result<(), Error> {
+            job.write_result("count", self.0.to_string().as_bytes())
+        }
+    }
+
+    fn run(folder: &std::path::Path, last: &str) -> Result<Run<Counter>, Error> {
+        std::fs::create_dir_all(folder.join("out")).expect("a folder");
+        Run::begin(Job::in_folder(folder, [last.to_string()]))
+    }
+
+    #[test]
+    fn steps_end_with_the_results_and_nothing_happens_after() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut run = run(folder.path(), "3").expect("begun");
+        let result = folder.path().join("out/count");
+        assert_eq!([run.step(), run.step()], [Ok(Step::More), Ok(Step::More)]);
+        assert!(run.trainer().is_some() && !result.exists());
+        assert_eq!(run.step(), Ok(Step::Done));
+        assert_eq!(std::fs::read(&result).expect("a result"), b"3");
+        std::fs::remove_file(&result).expect("removed");
+        assert_eq!(run.step(), Ok(Step::Done));
+        assert!(run.trainer().is_none() && !result.exists());
+    }
+
+    #[test]
+    fn codes_tell_whose_matter_an_end_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let begin = |last| code(run(folder.path(), last).map(|_| Step::More));
+        assert_eq!((begin("3"), begin("x")), (MORE, REFUSED));
+        // The metrics of ten steps are longer than this trainer allows.
+        let flood = run(folder.path(), "10").and_then(|mut run| run.finish());
+        assert_eq!(code(flood.map(|()| Step::Done)), FAILED);
+        assert_eq!(code(Ok(Step::Done)), DONE);
+        assert_eq!(step::<Counter>(&mut None), FAILED);
+    }
+}

@@ -191,3 +191,76 @@ impl Job {
         self.most_metrics_bytes = bytes;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+
+    fn job() -> (tempfile::TempDir, Job) {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["data/inner", "out"] {
+            fs::create_dir_all(folder.path().join(name)).expect("a folder");
+        }
+        let job = Job::in_folder(folder.path(), []);
+        (folder, job)
+    }
+
+    #[test]
+    fn metrics_are_lines_with_name_step_and_value() {
+        let (folder, mut job) = job();
+        job.metric("loss", 0.1).expect("recorded");
+        job.begin_step();
+        job.metric("loss", -2.0).expect("recorded");
+        job.metric("held-out/accuracy", 1e-7).expect("recorded");
+        let text = fs::read_to_string(folder.path().join("out/metrics.csv")).expect("metrics");
+        assert_eq!(text, "name,step,value\nloss,0,0.1\nloss,1,-2\nheld-out/accuracy,1,0.0000001\n");
+    }
+
+    #[test]
+    fn a_flood_of_metrics_ends_the_run_before_its_bound_is_exceeded() {
+        let (folder, mut job) = job();
+        job.limit_metrics(1000);
+        let error = (0..).find_map(|value| job.metric("loss", f64::from(value)).err()).expect("refused");
+        assert!(error.kind() == Kind::Failed && error.to_string().contains("longer than 1000 bytes"), "{error}");
+        let bytes = fs::metadata(folder.path().join("out/metrics.csv")).expect("metrics").len();
+        assert!((980..=1000).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn metrics_that_would_break_the_file_or_mean_nothing_are_errors() {
+        let (_folder, mut job) = job();
+        for name in ["", "a,b", "a\n", "\"a\"", "a b"] {
+            assert!(job.metric(name, 0.0).is_err(), "{name:?}");
+        }
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let error = job.metric("loss", value).expect_err("not finite").to_string();
+            assert!(error.contains("loss is") && error.contains("diverged"), "{error}");
+        }
+    }
+
+    #[test]
+    fn results_stay_in_their_folder() {
+        let (folder, job) = job();
+        for name in ["", ".", "..", "../a", "a/b", "/a", "a/"] {
+            assert!(job.write_result(name, b"").is_err(), "{name:?}");
+        }
+        job.write_result("weights.bin", b"12").expect("written");
+        assert_eq!(fs::read(folder.path().join("out/weights.bin")).expect("a result"), b"12");
+    }
+
+    #[test]
+    fn the_only_file_of_a_kind_is_found_in_any_folder() {
+        let (folder, job) = job();
+        let error = job.data_file("csv").expect_err("none");
+        assert!(error.kind() == Kind::Refused && error.to_string().contains("no file *.csv"), "{error}");
+        for name in ["inner/b.csv", "a.txt"] {
+            fs::write(folder.path().join("data").join(name), b"x").expect("written");
+        }
+        assert_eq!(job.data_files().expect("listed"), [Path::new("a.txt"), Path::new("inner/b.csv")]);
+        assert_eq!(job.data_file("csv").expect("found"), folder.path().join("data/inner/b.csv"));
+        assert_eq!(job.read_data("inner/b.csv").expect("read"), b"x");
+        fs::write(folder.path().join("data/c.csv"), b"x").expect("written");
+        assert!(job.data_file("csv").expect_err("two").to_string().contains("2 files *.csv (c.csv, inner/b.csv"));
+    }
+}

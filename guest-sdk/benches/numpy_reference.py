@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""The training steps of kernels.rs in NumPy, in the same unit, by CPU time. Run it with one thread: OMP_NUM_THREADS=1."""
+
+import time
+
+import numpy as np
+
+BATCH = 32
+
+
+def measure(name, multiply_adds, work):
+    def seconds(repeats):
+        start = time.process_time()
+        for _ in range(repeats):
+            work()
+        return time.process_time() - start
+
+    repeats = 1
+    while seconds(repeats) < 0.05:
+        repeats *= 2
+    rates = sorted(multiply_adds * repeats / seconds(repeats) / 1e6 for _ in range(9))
+    print(f"{name}: {rates[4]:.0f}")
+
+
+def perceptron(inputs, hidden, outputs):
+    random = np.random.default_rng(1)
+    normal = lambda *shape: (0.1 * random.standard_normal(shape)).astype(np.float32)
+    p = [normal(inputs, hidden), np.zeros(hidden, np.float32), normal(hidden, outputs), np.zeros(outputs, np.float32)]
+    v = [np.zeros_like(value) for value in p]
+    x = random.random((BATCH, inputs), np.float32) - np.float32(0.5)
+    rows, labels = np.arange(BATCH), np.arange(BATCH) % outputs
+
+    def step():
+        y = x @ p[0]
+        y += p[1]
+        np.maximum(y, 0, out=y)
+        scores = y @ p[2]
+        scores += p[3]
+        scores -= scores.max(1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= scores.sum(1, keepdims=True)
+        scores[rows, labels] -= 1
+        scores /= np.float32(BATCH)
+        by_y = scores @ p[2].T
+        by_y *= y > 0
+        for value, velocity, gradient in zip(p, v, (x.T @ by_y, by_y.sum(0), y.T @ scores, scores.sum(0))):
+            velocity *= np.float32(0.9)
+            velocity += gradient
+            value -= np.float32(0.01) * velocity
+
+    measure(f"training {inputs}-{hidden}-{outputs}", BATCH * (2 * inputs * hidden + 3 * hidden * outputs), step)
+
+
+for size in (64, 512):
+    a = np.random.default_rng(1).random((size, size), np.float32)
+    c = np.empty_like(a)
+    measure(f"product of {size} x {size}", size**3, lambda: np.matmul(a, a, out=c))
+perceptron(64, 32, 10)
+perceptron(784, 128, 10)
