@@ -54,13 +54,16 @@ fn vary(command: &mut Command, dice: &mut Dice, folder: &Path) {
     command.current_dir(elsewhere);
 }
 
-/// Waits until the run wrote a checkpoint that was not there before, or ended.
-fn wait_for_a_checkpoint(client: &Client, pid: Pid) {
+/// Waits until the run wrote so many checkpoints that were not there before, or ended.
+fn wait_for_checkpoints(client: &Client, pid: Pid, count: usize) {
     let runs = client.home().join("runs");
-    let before = find(&runs, ".state");
+    let mut seen = find(&runs, ".state");
+    let before = seen.len();
     let running = || rustix::process::test_kill_process(pid).is_ok() && !is_zombie(pid);
-    while running() && find(&runs, ".state").iter().all(|path| before.contains(path)) {
-        std::thread::sleep(Duration::from_millis(1));
+    while running() && seen.len() < before + count {
+        std::thread::sleep(Duration::from_micros(500));
+        let new: Vec<_> = find(&runs, ".state").into_iter().filter(|path| !seen.contains(path)).collect();
+        seen.extend(new);
     }
 }
 
@@ -103,10 +106,10 @@ fn run_with_interruptions(client: &Client, job: &str, dice: &mut Dice, mut inter
         let signal = if dice.roll(2) == 0 { Signal::KILL } else { Signal::INT };
         // Anywhere is right: while it starts, or, where most can go wrong, between and within steps and checkpoints.
         if dice.roll(4) == 0 {
-            std::thread::sleep(Duration::from_millis(dice.roll(2500)));
+            std::thread::sleep(Duration::from_millis(dice.roll(1000)));
         } else {
-            wait_for_a_checkpoint(client, pid);
-            std::thread::sleep(Duration::from_millis(dice.roll(400)));
+            wait_for_checkpoints(client, pid, 1 + dice.roll(3) as usize);
+            std::thread::sleep(Duration::from_micros(dice.roll(3000)));
         }
         let _ = rustix::process::kill_process(pid, signal);
         let done = Done::of(child.wait_with_output().expect("ends"));
@@ -136,7 +139,7 @@ fn twenty_runs_in_different_surroundings_agree_on_everything() {
         client.write_data(&order);
         touch(&client.data(), &mut dice);
         let job = client.publish(&support::trainer(), |_| {}).to_string();
-        let interruptions = if round == 0 { 0 } else { dice.roll(4) };
+        let interruptions = if round == 0 { 0 } else { 1 + dice.roll(3) };
         let (object, times) = run_with_interruptions(&client, &job, &mut dice, interruptions);
         resumed += times;
         assert_eq!((&object["status"], &object["steps"]), (&"done".into(), &61.into()));
@@ -145,7 +148,7 @@ fn twenty_runs_in_different_surroundings_agree_on_everything() {
         let expected = expected.get_or_insert_with(|| found.clone());
         assert!(found == *expected, "round {round}, seed {seed}:\n{:#}\n{:#}", found.0, expected.0);
     }
-    assert!(resumed > 5, "only {resumed} runs went on from a checkpoint, seed {seed}");
+    assert!(resumed > 2, "only {resumed} runs went on from a checkpoint, seed {seed}");
 }
 
 #[test]
