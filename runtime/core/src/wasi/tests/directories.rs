@@ -39,6 +39,10 @@ fn what_is_put_in_is_seen_changed_and_found_again() {
     guest.rename("in/deep/x", "work/0").expect("across");
     assert_eq!(shown(&guest, "work"), ["0=", "d/", "d/f=content", "d/g=new"]);
     assert_eq!(shown(&guest, "/in/deep"), [""; 0]);
+    guest.wasi.add("work/host", NewItem::SymbolicLink("/etc/passwd")).expect("added");
+    assert_eq!(guest.get_file("work/host"), Err(Errno::Perm), "it leads nowhere");
+    assert_eq!(guest.readlink("work/host", 100), Ok(b"/etc/passwd".to_vec()));
+    guest.unlink("work/host").expect("removed");
     assert!(guest.wasi.walk("work/d/f").is_none());
     assert!(guest.wasi.walk("none").is_none());
     assert_eq!(guest.list(".", 1000).expect("a list"), [".", "..", "in", "work"]);
