@@ -18,10 +18,7 @@ contract CommitteeGasTest is CommitteeKit {
         }
         vm.roll(block.number + 1);
         _ask(Disclosure.Open);
-        vm.prank(anybody);
-        committee.open(asked);
-        vm.snapshotGasLastCall("committee", "open");
-        bytes memory header = _reveal(block.number, "randomness");
+        bytes memory header = _reveal(committee.getCase(question).blockNumber, "randomness");
         address[] memory none;
         vm.prank(anybody);
         committee.draw(question, header, none);
@@ -63,12 +60,11 @@ contract CommitteeGasTest is CommitteeKit {
         }
         vm.roll(block.number + 1);
         _ask(Disclosure.Open);
-        _open();
         for (uint256 i = 0; i < 2; ++i) {
             vm.warp(block.timestamp + DRAW + 1);
             committee.settle(question);
         }
-        bytes memory header = _reveal(block.number, "randomness");
+        bytes memory header = _reveal(committee.getCase(question).blockNumber, "randomness");
         address[] memory none;
         vm.prank(anybody);
         committee.draw(question, header, none);
