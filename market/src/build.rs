@@ -1,7 +1,8 @@
 //! `fedmkt build`: from a trainer crate to its module.
 //!
 //! The same sources and the same compiler give the same bytes, whoever builds and wherever: everything that names a
-//! place on this machine is replaced by a name.
+//! place on this machine is replaced by a name. What cannot be replaced is the place of a crate outside of the trainer's
+//! folder, which cargo makes part of every symbol; the author is told.
 
 use std::env;
 use std::fs;
@@ -33,15 +34,17 @@ pub fn run(arguments: &Build, out: &mut dyn Write) -> anyhow::Result<()> {
     let compiler = Compiler::find()?;
     let package = Package::find(&arguments.folder)?;
     let module = compile(&compiler, &package)?;
+    let notes = package.notes();
     let wasm = fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
     let mut cid = FileCid::new();
     cid.push(&wasm);
     let cid = cid.finish();
     let verdict = Verdict::of(&wasm, arguments.memory.0);
     if arguments.json {
-        let object = json!({ "module": module, "cid": cid.to_string(), "bytes": wasm.len(), "check": verdict.json()? });
+        let object = json!({ "module": module, "cid": cid.to_string(), "bytes": wasm.len(), "check": verdict.json()?, "notes": notes });
         writeln!(out, "{object:#}")?;
     } else {
+        notes.iter().for_each(|note| eprintln!("note: {note}"));
         verdict.print(&module, out)?;
         writeln!(out, "  CID       {cid}")?;
     }
@@ -139,6 +142,20 @@ impl Package {
         let local: anyhow::Result<Vec<_>> = packages.iter().filter(is_local).map(place).collect();
         let elsewhere = local?.into_iter().filter(|(_, folder)| !folder.starts_with(&root)).collect();
         Ok(Self { program: text(&program["name"])?, root, elsewhere, manifest })
+    }
+}
+
+impl Package {
+    /// What keeps others from getting the same bytes.
+    fn notes(&self) -> Vec<String> {
+        let note = |(name, folder): &(String, PathBuf)| {
+            format!(
+                "{name} comes from {}: the module's bytes depend on that place. Use a version from a registry or \
+                 repository before you publish",
+                folder.display()
+            )
+        };
+        self.elsewhere.iter().map(note).collect()
     }
 }
 

@@ -72,7 +72,8 @@ pub struct New {
 
 /// Compile a trainer crate to a module, and check it
 ///
-/// The same sources and the same compiler give the same bytes on any machine.
+/// The same sources and the same compiler give the same bytes on any machine, unless a dependency is a folder elsewhere on
+/// this one.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -88,7 +89,7 @@ pub struct Build {
     /// Linear memory that the job will allow
     #[arg(long, value_name = "SIZE", default_value = "512MiB")]
     pub memory: Bytes,
-    /// Print one object with module, cid, bytes and check
+    /// Print one object with module, cid, bytes, check and notes
     #[arg(long)]
     pub json: bool,
 }

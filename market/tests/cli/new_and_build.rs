@@ -49,6 +49,11 @@ fn a_new_trainer_is_tested_built_published_and_the_same_in_every_folder() {
         let built = Done::from(build.env("CARGO_TARGET_DIR", &target).output().expect("fedmkt runs")).json();
         assert_eq!(built["check"]["form"], "stepper");
         assert_eq!(built["check"]["warnings"], serde_json::json!([]));
+        let note = built["notes"][0].as_str().expect("a note");
+        assert!(
+            note.starts_with("fedmkt-guest comes from") && note.contains(sdk().to_str().expect("a path")),
+            "{note}"
+        );
         let module = target.join("wasm32-wasip1/trainer/my-trainer.wasm");
         assert_eq!(built["module"], module.to_str().expect("a path"));
         modules.push((fs::read(&module).expect("the module"), built["cid"].clone()));
