@@ -1,5 +1,6 @@
 //! The arguments, their help, and the exit codes.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use cid::Cid;
@@ -11,12 +12,15 @@ use crate::bytes::Bytes;
 pub const REFUSED: u8 = 1;
 /// Exit code: the command could not be carried out.
 pub const FAILED: u8 = 3;
+/// Exit code of `exec`: the program trapped. As a shell says of a process that aborts.
+pub const TRAPPED: u8 = 134;
 
 const AFTER_HELP: &str = "\
 Examples:
   fedmkt check target/wasm32-wasip1/trainer/logistic-regression.wasm
   fedmkt publish job.toml
   fedmkt inspect bafyrei...
+  fedmkt exec program.wasm --dir /work=folder -- --help
   fedmkt store export bafyrei... --output job.car
 
 Exit codes:
@@ -24,6 +28,7 @@ Exit codes:
   1  what was looked at is not as it should be: a module or job is refused, a store is damaged
   2  the arguments are wrong
   3  it could not be done: a file cannot be read or written, a block is not in the store
+Those of exec are the program's; its help tells more.
 
 Environment:
   FEDMKT_HOME  folder of fedmkt's files; ~/.fedmkt if it is not set. The store is in its subfolder store.";
@@ -47,6 +52,7 @@ pub enum Command {
     Inspect(Inspect),
     Check(Check),
     Report(Report),
+    Exec(Exec),
     /// Work with the block store: jobs, models, results and receipts, each under its CID
     #[command(subcommand, arg_required_else_help = true)]
     Store(Store),
@@ -192,6 +198,74 @@ pub struct Report {
     /// The page; - is standard output [default: CID.html]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// Run a WASI program in the sandbox of jobs, without a job
+///
+/// The program is admitted as a trainer is and sees the same clocks, randomness and file system: what it does here it
+/// does in a job. Folders are copied into the sandbox, where the program may change them; the host's stay as they are
+/// without --write-back. For trying out trainers, and for conformance tests.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  fedmkt exec program.wasm -- --verbose file.txt < input
+  fedmkt exec program.wasm --dir /work=folder --env LEVEL=3 --write-back
+  fedmkt exec trainer.wasm --dir /data=samples --dir /job/model=model --dir /out=out --write-back
+
+Exit codes:
+  0-255  the program's; 255 also stands for a code that is not from 0 to 255
+  134    the program trapped
+  1      the module is refused
+  2      the arguments are wrong
+  3      it could not be done: a folder cannot be read or written, or has no room
+
+Time and randomness are virtual and the same each time. Modes, owners and times of files are not
+copied; a file with several names becomes several files. New links that could lead out of their
+folder are not written back.")]
+pub struct Exec {
+    /// The program
+    #[arg(value_name = "MODULE.wasm")]
+    pub module: PathBuf,
+    /// A folder HOST that the program sees at the path GUEST; / is possible. May be given several times
+    #[arg(long = "dir", value_name = "GUEST=HOST", value_parser = guest_dir)]
+    pub dirs: Vec<GuestDir>,
+    /// An environment variable. May be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub env: Vec<OsString>,
+    /// Write what the program changed in its folders back to the host
+    #[arg(long)]
+    pub write_back: bool,
+    /// The most linear memory
+    #[arg(long, value_name = "SIZE", default_value = "512MiB")]
+    pub memory: Bytes,
+    /// The most bytes of all files in the folders together
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub room: Bytes,
+    /// Arguments of the program
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    pub arguments: Vec<OsString>,
+}
+
+/// A folder and where a program sees it.
+#[derive(Clone)]
+pub struct GuestDir {
+    /// The path in the sandbox.
+    pub guest: String,
+    /// The folder.
+    pub host: PathBuf,
+}
+
+fn guest_dir(text: &str) -> Result<GuestDir, String> {
+    match text.split_once('=') {
+        Some((guest, host)) if !guest.is_empty() && !host.is_empty() => {
+            Ok(GuestDir { guest: guest.into(), host: host.into() })
+        }
+        _ => Err("write it as GUEST=HOST, like /data=samples".into()),
+    }
+}
+
+fn variable(text: &str) -> Result<OsString, String> {
+    if text.find('=').is_some_and(|end| end > 0) { Ok(text.into()) } else { Err("write it as NAME=VALUE".into()) }
 }
 
 #[derive(Subcommand)]

@@ -16,6 +16,7 @@ mod build;
 mod bytes;
 mod check;
 mod cli;
+mod exec;
 mod inspect;
 mod job_file;
 mod module;
@@ -41,9 +42,16 @@ impl std::error::Error for Refused {}
 
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
-    let mut out = io::stdout().lock();
-    match run(arguments, &mut out).and_then(|()| Ok(out.flush()?)) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = match arguments.command {
+        // The program writes to standard output from a thread of its own.
+        cli::Command::Exec(arguments) => exec::run(&arguments),
+        command => {
+            let mut out = io::stdout().lock();
+            run(arguments.store, command, &mut out).and_then(|()| Ok(out.flush()?)).map(|()| ExitCode::SUCCESS)
+        }
+    };
+    match done {
+        Ok(code) => code,
         Err(error) if error.is::<Refused>() => ExitCode::from(cli::REFUSED),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -53,9 +61,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: cli::Arguments, out: &mut dyn Write) -> anyhow::Result<()> {
-    let place = arguments.store;
-    match arguments.command {
+fn run(place: Option<PathBuf>, command: cli::Command, out: &mut dyn Write) -> anyhow::Result<()> {
+    match command {
+        cli::Command::Exec(_) => unreachable!("it writes for itself"),
         cli::Command::New(arguments) => new::run(&arguments, out),
         cli::Command::Build(arguments) => build::run(&arguments, out),
         cli::Command::Check(arguments) => check::run(&arguments, out),

@@ -15,12 +15,8 @@ use crate::tools;
 use crate::workspace::Workspace;
 
 /// The contracts that Rust talks to or deploys: file and name.
-const ARTIFACTS: &[(&str, &str)] = &[
-    ("Market.sol", "Market"),
-    ("Disputes.sol", "Disputes"),
-    ("Committee.sol", "Committee"),
-    ("DevToken.sol", "DevToken"),
-];
+const ARTIFACTS: &[(&str, &str)] =
+    &[("Market.sol", "Market"), ("Disputes.sol", "Disputes"), ("Committee.sol", "Committee")];
 
 /// The first version of Node.js that runs the compiler.
 const NODE: u64 = 18;

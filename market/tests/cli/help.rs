@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 19] = [
     &[],
     &["publish"],
     &["inspect"],
@@ -10,6 +10,7 @@ const COMMANDS: [&[&str]; 18] = [
     &["new"],
     &["build"],
     &["report"],
+    &["exec"],
     &["store"],
     &["store", "add"],
     &["store", "get"],

@@ -153,12 +153,14 @@ impl Wasi {
             rights: rights::DIRECTORY,
             inheriting: rights::DIRECTORY | rights::FILE,
         };
-        let descriptors = BTreeMap::from([
+        let mut descriptors = BTreeMap::from([
             (0, stream(tree::STDIN, rights::INPUT)),
             (1, stream(tree::STDOUT, rights::OUTPUT)),
             (2, stream(tree::STDERR, rights::OUTPUT)),
-            (3, root),
         ]);
+        if !matches!(&config.files, Files::Directories(directories) if directories.is_empty()) {
+            descriptors.insert(3, root);
+        }
         Self { config, tree, descriptors, clock: 0, random: 0, log: None, input: None }
     }
 

@@ -65,7 +65,7 @@ pub enum NewItem<'a> {
 
 impl Directories {
     /// Directories at these paths, which are relative to `/` or begin with it. `pages` is the room for the contents of
-    /// all files together.
+    /// all files together. Without any, a guest has no `/` either.
     ///
     /// # Errors
     /// When a path is impossible, or one directory would lie within another.
@@ -85,6 +85,10 @@ impl Directories {
             found.push((path, names));
         }
         Ok(Self { paths: found.into_iter().map(|(_, names)| names).collect(), pages, limits })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.paths.is_empty()
     }
 
     pub(super) fn paths(&self) -> impl Iterator<Item = &[String]> {

@@ -91,6 +91,9 @@ impl Wasi {
                 if followed > MAX_LINKS_FOLLOWED {
                     return Err(Errno::Loop);
                 }
+                if target.starts_with('/') {
+                    return Err(Errno::Perm);
+                }
                 slash |= is_last && target.ends_with('/');
                 for component in components(target).rev() {
                     open.push_front(component);

@@ -39,6 +39,10 @@ fn what_is_put_in_is_seen_changed_and_found_again() {
     guest.rename("in/deep/x", "work/0").expect("across");
     assert_eq!(shown(&guest, "work"), ["0=", "d/", "d/f=content", "d/g=new"]);
     assert_eq!(shown(&guest, "/in/deep"), [""; 0]);
+    guest.wasi.add("work/host", NewItem::SymbolicLink("/etc/passwd")).expect("added");
+    assert_eq!(guest.get_file("work/host"), Err(Errno::Perm), "it leads nowhere");
+    assert_eq!(guest.readlink("work/host", 100), Ok(b"/etc/passwd".to_vec()));
+    guest.unlink("work/host").expect("removed");
     assert!(guest.wasi.walk("work/d/f").is_none());
     assert!(guest.wasi.walk("none").is_none());
     assert_eq!(guest.list(".", 1000).expect("a list"), [".", "..", "in", "work"]);
@@ -76,6 +80,14 @@ fn the_root_itself_can_be_one() {
     let fd = guest.open(".", DIRECTORY, READ).expect("open");
     assert_eq!(guest.list_some(fd, 1000, 0).expect("a list").0.len(), 3);
     assert_eq!(guest.u64(8192 + 25 + 8), guest.u64(8192 + 8), "`..` of the root is the root");
+}
+
+#[test]
+fn a_guest_without_directories_has_none_open() {
+    let mut guest = guest(&[]);
+    assert_eq!(guest.call(Function::FdPrestatGet, &[3, 0]), Err(Errno::Badf));
+    assert_eq!(guest.open(".", 0, 0), Err(Errno::Badf));
+    assert_eq!(guest.write(1, b"but"), Ok(3));
 }
 
 #[test]
