@@ -1,5 +1,6 @@
 //! The native engine: Wasmtime behind [`Engine`].
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use fedmkt_core::admission::{Admitted, MutableGlobal};
@@ -103,7 +104,9 @@ impl Engine for Native {
         let mut store = Store::new(&self.engine, Host { wasi, memory: None });
         store.limiter(|host| host);
         let mut linker = Linker::new(&self.engine);
-        for import in module.imports() {
+        let mut linked = BTreeSet::new();
+        // A module may import one function several times; a linker takes it once.
+        for import in module.imports().filter(|import| linked.insert(import.name())) {
             let function = Function::from_name(import.name()).expect("admission checked the imports");
             let ty = signature(&self.engine, function);
             linker.func_new(WASI_MODULE, import.name(), ty, move |caller, params, results| {

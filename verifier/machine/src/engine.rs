@@ -1,5 +1,6 @@
 //! wasmi as an engine.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -126,7 +127,9 @@ impl Engine for Wasmi {
         let mut store = Store::new(&self.0, Host { wasi, memory: None });
         store.limiter(|host| host);
         let mut linker = Linker::new(&self.0);
-        for import in module.imports() {
+        let mut linked = BTreeSet::new();
+        // A module may import one function several times; a linker takes it once.
+        for import in module.imports().filter(|import| linked.insert(import.name())) {
             let function = Function::from_name(import.name()).expect("admission checked the imports");
             linker
                 .func_new(WASI_MODULE, import.name(), signature(function), move |caller, params, results| {

@@ -352,4 +352,25 @@ proptest! {
             prop_assert!(known[..area.len()] == area, "{:?}", act);
         }
     }
+
+    #[test]
+    fn a_damaged_state_is_refused_or_can_be_lived_with(
+        before in acts(30),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        after in acts(30),
+    ) {
+        let mut guest = Guest::new();
+        before.iter().for_each(|act| drop(guest.act(act)));
+        let (mut metadata, mut files) = guest.saved();
+        files.resize(8 * PAGE_BYTES, 0);
+        let used = metadata.iter().rposition(|&byte| byte != 0).expect("a state") + 9;
+        for (at, value) in damage {
+            metadata[at.index(used)] ^= value;
+        }
+        if let Ok(wasi) = Wasi::restore(config(), &metadata, &files) {
+            let mut guest = Guest { wasi, memory: vec![0; 65_536] };
+            after.iter().for_each(|act| drop(guest.act(act)));
+            guest.restore();
+        }
+    }
 }
