@@ -4,7 +4,7 @@ pragma solidity ^0.8.35;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 
-import {Challenge, ChallengeState, Disputes} from "./Disputes.sol";
+import {Disputes} from "./Disputes.sol";
 import {HashTree} from "./HashTree.sol";
 import {IArbitrator, Kind, Question, Verdict} from "./IArbitrator.sol";
 import {Job, Jobs} from "./Jobs.sol";
@@ -24,7 +24,7 @@ enum CaseState {
     Answered
 }
 
-/// A question that was brought to the committee.
+/// A question that the committee was asked.
 /// @param round The present round, or the one that gave the answer; from 0.
 /// @param blockNumber When the round began: its members are drawn from those of that block, by randomness after it.
 /// @param until When drawing ends.
@@ -136,7 +136,7 @@ contract Committee is IArbitrator, Stakes {
     /// Fees that have come from the market and belong to no case yet.
     mapping(IERC20 => uint256) private _unassigned;
 
-    /// @notice A question was brought, or goes into another round.
+    /// @notice A question was asked, or goes into another round.
     event RoundOpened(bytes32 indexed question, uint8 indexed round, ChallengeId indexed challenge, Time drawUntil);
 
     /// @notice A member was drawn, `count` times.
@@ -159,8 +159,8 @@ contract Committee is IArbitrator, Stakes {
     /// The rules name a value that is not allowed. `rule` is its name, ASCII, zeros after it.
     error BadRule(bytes32 rule, uint256 value, uint256 least, uint256 most);
 
-    /// Nobody asks this at present, or somebody else is asked.
-    error NotAsked(bytes32 question);
+    /// Only the contract for disputes may do this.
+    error OnlyDisputes(address caller);
 
     /// The case is in a state in which this cannot be done.
     error WrongCaseState(bytes32 question, CaseState state);
@@ -205,14 +205,12 @@ contract Committee is IArbitrator, Stakes {
         longestAnswer = _longest(rules);
     }
 
-    /// @notice Brings a question. Anybody.
-    function open(Question calldata asked) external {
+    /// @inheritdoc IArbitrator
+    function ask(Question calldata asked) external {
+        if (msg.sender != address(disputes)) revert OnlyDisputes(msg.sender);
+        // A question names its challenge, and no challenge asks twice.
         bytes32 question = keccak256(abi.encode(asked));
         Case storage case_ = _cases[question];
-        if (case_.state != CaseState.None) revert WrongCaseState(question, case_.state);
-        Challenge memory challenge = disputes.getChallenge(asked.challenge);
-        bool wanted = challenge.state == ChallengeState.WantsRuling && challenge.question == question;
-        if (!wanted || address(market.getJob(asked.job).arbitrator) != address(this)) revert NotAsked(question);
         case_.kind = asked.kind;
         case_.job = asked.job;
         case_.challenge = asked.challenge;

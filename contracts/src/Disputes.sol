@@ -148,6 +148,8 @@ contract Disputes {
         challenge.challenger = msg.sender;
         challenge.kind = kind;
         emit ChallengeOpened(id, slotId, msg.sender, kind);
+        // Whether the slot can be challenged is for the market to say.
+        market.openChallenge(slotId, msg.sender, kind);
         Job memory job = market.getJob(slot.job);
         if (kind == Kind.Step) {
             challenge.top = true;
@@ -160,8 +162,6 @@ contract Disputes {
             StateRoot about = kind == Kind.Results ? run.lastState : StateRoot.wrap(0);
             _ask(id, challenge, job, slot, run, about, 0);
         }
-        // Whether the slot can be challenged is for the market to say.
-        market.openChallenge(slotId, msg.sender, kind);
     }
 
     /// @notice The client shows the leaves of the level in dispute; those of the top level can be shown by anybody.
@@ -313,6 +313,7 @@ contract Disputes {
         challenge.stateIn = stateIn;
         challenge.question = keccak256(abi.encode(question));
         emit RulingWanted(id, job.arbitrator, question, until);
+        job.arbitrator.ask(question);
     }
 
     function _end(ChallengeId id, Challenge storage challenge, ChallengeState ending, bool ruled, StateRoot stateOut)

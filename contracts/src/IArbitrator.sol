@@ -43,14 +43,17 @@ struct Question {
 }
 
 /// @title Arbitrator
-/// @notice Answers questions about runs. The market never tells it anything: whoever wants an answer brings the question,
-/// which stands in an event, to the arbitrator, and later makes the market look at the answer.
+/// @notice Answers questions about runs. It is told a question as soon as a challenge comes to it; whoever wants the answer
+/// to count makes the contract for disputes look at it.
 interface IArbitrator {
+    /// @notice Asks a question. If this reverts, what led to the question is refused.
+    function ask(Question calldata question) external;
+
     /// @notice What the arbitrator says to the question with this hash (Keccak-256 of its ABI encoding).
     /// @return verdict The same for ever once it is not Pending.
     /// @return stateOut The state after the step if the verdict is Executed, else zero.
     function answer(bytes32 question) external view returns (Verdict verdict, StateRoot stateOut);
 
-    /// @notice How long an answer takes at most, if the question is brought at once.
+    /// @notice How long an answer takes at most.
     function longestAnswer() external view returns (Duration);
 }

@@ -199,7 +199,8 @@ abstract contract Jobs is Escrow {
         _range("acceptUntil", Time.unwrap(terms.acceptUntil), block.timestamp, block.timestamp + LONGEST);
         _range("submitTime", Duration.unwrap(terms.submitTime), 1, LONGEST);
         _range("window", Duration.unwrap(terms.window), 1, LONGEST);
-        _range("moveTime", Duration.unwrap(terms.moveTime), 1, LONGEST);
+        uint256 moveTime = Duration.unwrap(terms.moveTime);
+        _range("moveTime", moveTime, 1, LONGEST);
         _range("stepsPerSegment", terms.stepsPerSegment, 1, Trace.MAX_STEPS);
         _range("results", terms.results, 1, MAX_RESULTS);
         _range("slots", terms.slots, 1, type(uint32).max);
@@ -214,7 +215,8 @@ abstract contract Jobs is Escrow {
             _range("challengeBond", terms.challengeBond, 0, 0);
             _range("compensation", terms.compensation, 0, 0);
         } else {
-            uint256 longest = Duration.unwrap(terms.arbitrator.longestAnswer());
+            // Time for the answer, and then for somebody to make it count.
+            uint256 longest = uint256(Duration.unwrap(terms.arbitrator.longestAnswer())) + moveTime;
             _range("arbitrationTime", Duration.unwrap(terms.arbitrationTime), longest, LONGEST);
             _range("compensation", terms.compensation, 1, terms.bond / 2);
             uint256 loserPays = uint256(terms.compensation) + terms.arbitrationFee;

@@ -43,7 +43,7 @@ contract Market is Slots, Multicall, IDisputable {
     /// @inheritdoc IDisputable
     function endChallenge(SlotId id, address challenger, Outcome outcome, bool ruled) external nonReentrant {
         _checkCaller();
-        Slot storage slot = _slots[id];
+        Slot storage slot = outcome == Outcome.Void ? _slots[id] : _slotIn(id, SlotState.Submitted);
         Job storage job = _jobs[slot.job];
         uint256 fee = ruled ? job.arbitrationFee : 0;
         uint256 bond = job.challengeBond;

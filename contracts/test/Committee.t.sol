@@ -4,14 +4,15 @@ pragma solidity ^0.8.35;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 import {CaseState, Committee, Round} from "../src/Committee.sol";
-import {ChallengeState} from "../src/Disputes.sol";
+import {ChallengeState, Disputes} from "../src/Disputes.sol";
 import {Kind, Question, Verdict} from "../src/IArbitrator.sol";
 import {Terms} from "../src/Jobs.sol";
 import {Randomness} from "../src/Randomness.sol";
 import {SlotState} from "../src/Slots.sol";
 import {Stakes} from "../src/Stakes.sol";
 import {ChallengeId, Disclosure, Duration, JobId, StateRoot, Status, Time} from "../src/Types.sol";
-import {Imagined, Kit, Token} from "./Kit.sol";
+import {Imagined, Kit} from "./Kit.sol";
+import {DevToken as Token} from "../src/dev/DevToken.sol";
 import {Vm} from "./Test.sol";
 
 /// Verifiers with seats, and questions for them.
@@ -99,15 +100,19 @@ abstract contract CommitteeKit is Kit {
         }
         vm.recordLogs();
         challengeId = _challengeStep(imagined, 3);
-        Vm.Log[] memory logs = vm.getRecordedLogs();
-        (asked,) = abi.decode(logs[logs.length - 1].data, (Question, Time));
-        question = keccak256(abi.encode(asked));
+        _readQuestion();
         assertEq(disputes.getChallenge(challengeId).question, question, "question");
     }
 
-    function _open() internal {
-        vm.prank(anybody);
-        committee.open(asked);
+    /// The question in the last event that has one.
+    function _readQuestion() internal {
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        for (uint256 i = 0; i < logs.length; ++i) {
+            if (logs[i].topics[0] == Disputes.RulingWanted.selector) {
+                (asked,) = abi.decode(logs[i].data, (Question, Time));
+            }
+        }
+        question = keccak256(abi.encode(asked));
     }
 
     function _draw(bytes32 randomness) internal {
@@ -124,7 +129,6 @@ abstract contract CommitteeKit is Kit {
     function _start() internal {
         _seatAll();
         _ask(Disclosure.Open);
-        _open();
         _draw("randomness");
     }
 
@@ -403,10 +407,7 @@ contract CommitteeTest is CommitteeKit {
         _ask(Disclosure.Open);
         vm.recordLogs();
         challengeId = _challenge(imagined, Kind.Results);
-        Vm.Log[] memory logs = vm.getRecordedLogs();
-        (asked,) = abi.decode(logs[1].data, (Question, Time));
-        question = keccak256(abi.encode(asked));
-        _open();
+        _readQuestion();
         _draw("randomness");
         address member = _anyMember();
         bytes32 salt = _salt(member);
@@ -501,7 +502,6 @@ contract CommitteeTest is CommitteeKit {
 
     function test_WithoutMembersItIsUndecided() public {
         _ask(Disclosure.Open);
-        _open();
         uint256 start = block.timestamp;
         for (uint256 number = 0; number < 3; ++number) {
             bytes memory header = _reveal(committee.getCase(question).blockNumber, "randomness");
@@ -527,7 +527,6 @@ contract CommitteeTest is CommitteeKit {
     function test_TheLongestWayTakesNoLongerThanIsSaid() public {
         _seatAll();
         _ask(Disclosure.Open);
-        _open();
         uint256 start = block.timestamp;
         for (uint256 number = 0; number < 3; ++number) {
             vm.warp(Time.unwrap(committee.getCase(question).until));
@@ -542,35 +541,13 @@ contract CommitteeTest is CommitteeKit {
 
     // Questions
 
-    function test_OnlyWhatIsAskedIsAnswered() public {
+    function test_OnlyDisputesAsk() public {
         _ask(Disclosure.Open);
-        Question memory other = asked;
-        other.step += 1;
-        bytes32 unasked = keccak256(abi.encode(other));
-        vm.expectRevert(abi.encodeWithSelector(Committee.NotAsked.selector, unasked));
-        committee.open(other);
-        _open();
-        vm.expectRevert(abi.encodeWithSelector(Committee.WrongCaseState.selector, question, CaseState.Drawing));
-        committee.open(asked);
-    }
-
-    function test_WhatAnotherArbitratorIsAskedIsNotAnswered() public {
-        imagined = _submit(_post(Disclosure.Open));
-        vm.recordLogs();
-        _challenge(imagined, Kind.Results);
-        Vm.Log[] memory logs = vm.getRecordedLogs();
-        (asked,) = abi.decode(logs[1].data, (Question, Time));
-        question = keccak256(abi.encode(asked));
-        vm.expectRevert(abi.encodeWithSelector(Committee.NotAsked.selector, question));
-        committee.open(asked);
-    }
-
-    function test_WhatHasEndedIsNotAnswered() public {
-        _ask(Disclosure.Open);
-        vm.warp(block.timestamp + RULE + 1);
-        disputes.conclude(challengeId);
-        vm.expectRevert(abi.encodeWithSelector(Committee.NotAsked.selector, question));
-        committee.open(asked);
+        vm.expectRevert(abi.encodeWithSelector(Committee.OnlyDisputes.selector, address(this)));
+        committee.ask(asked);
+        assertEq(uint256(committee.getCase(question).state), uint256(CaseState.Drawing), "state");
+        vm.expectRevert(abi.encodeWithSelector(Committee.WrongCaseState.selector, bytes32(0), CaseState.None));
+        committee.settle(0);
     }
 
     /// An answer that comes after the market has given up earns no fee.
@@ -592,7 +569,6 @@ contract CommitteeTest is CommitteeKit {
         disputes.resolve(challengeId);
         bytes32 first = question;
         _ask(Disclosure.Open);
-        _open();
         _draw("other randomness");
         _vote(0);
         committee.settle(question);
@@ -608,7 +584,6 @@ contract CommitteeTest is CommitteeKit {
     function test_TheRandomnessComesAfterTheQuestion() public {
         _seatAll();
         _ask(Disclosure.Open);
-        _open();
         uint256 number = committee.getCase(question).blockNumber;
         assertEq(number, block.number, "block");
         bytes memory header = _header(number + 4, "randomness");
@@ -624,7 +599,6 @@ contract CommitteeTest is CommitteeKit {
     function test_WhoComesAfterTheQuestionIsNotDrawn() public {
         _takeSeat(verifiers[0]);
         _ask(Disclosure.Open);
-        _open();
         vm.roll(block.number + 1);
         for (uint256 i = 1; i < verifiers.length; ++i) {
             _takeSeat(verifiers[i]);
@@ -641,7 +615,6 @@ contract CommitteeTest is CommitteeKit {
         _deposit(leaver, SEAT);
         _takeSeat(leaver);
         _ask(Disclosure.Open);
-        _open();
         vm.roll(block.number + 1);
         vm.prank(leaver);
         committee.leaveSeat(0);
@@ -666,7 +639,6 @@ contract CommitteeTest is CommitteeKit {
         _takeSeat(verifiers[2]);
         vm.roll(block.number + 1);
         _ask(Disclosure.Open);
-        _open();
         uint256 drawn;
         uint256 snapshot = vm.snapshotState();
         for (uint256 i = 0; i < 200; ++i) {
@@ -691,7 +663,6 @@ contract CommitteeTest is CommitteeKit {
     function test_AnAuditedJobIsJudgedByItsAuditors() public {
         _seatAll();
         _ask(Disclosure.Audited);
-        _open();
         _draw("randomness", _auditors(2));
         assertEq(committee.getRound(question, 0).drawn, 2, "drawn");
         assertEq(_count(verifiers[0]), 1, "first auditor");
@@ -704,7 +675,6 @@ contract CommitteeTest is CommitteeKit {
 
     function test_OneOfTwoAuditorsIsNoMajority() public {
         _ask(Disclosure.Audited);
-        _open();
         _draw("randomness", _auditors(2));
         _vote(1);
         committee.settle(question);
@@ -717,7 +687,6 @@ contract CommitteeTest is CommitteeKit {
         terms.auditors = _auditors(3);
         terms.auditors[2] = address(0xEEEE);
         _ask(terms);
-        _open();
         _draw("randomness", terms.auditors);
         assertEq(committee.getRound(question, 0).drawn, 3, "drawn");
         assertEq(committee.getRound(question, 0).seated, 2, "seated");
@@ -730,7 +699,6 @@ contract CommitteeTest is CommitteeKit {
 
     function test_AuditorsAreThoseOfTheJob() public {
         _ask(Disclosure.Audited);
-        _open();
         bytes memory header = _reveal(committee.getCase(question).blockNumber, "randomness");
         address[] memory wrong = _auditors(3);
         vm.expectPartialRevert(Committee.WrongAuditors.selector);
@@ -754,7 +722,6 @@ contract CommitteeTest is CommitteeKit {
         terms.arbitrator = committee;
         terms.auditors = _auditors(9);
         _ask(terms);
-        _open();
         _draw("randomness", _auditors(9));
         uint256 drawn;
         for (uint256 i = 0; i < 9; ++i) {
@@ -798,7 +765,6 @@ contract CommitteeTest is CommitteeKit {
     function testFuzz_StakesAreConserved(uint256 seed) public {
         _seatAll();
         _ask(Disclosure.Open);
-        _open();
         for (uint8 number = 0; number < 3; ++number) {
             if (committee.getCase(question).state != CaseState.Drawing || _round() != number) break;
             if (_random(seed, number, 99, 5) != 0) {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity ^0.8.35;
 
-import {Verdict} from "../src/IArbitrator.sol";
-import {Disclosure} from "../src/Types.sol";
+import {Choice} from "../src/Disputes.sol";
+import {Kind, Verdict} from "../src/IArbitrator.sol";
+import {Terms} from "../src/Jobs.sol";
+import {Disclosure, Status} from "../src/Types.sol";
 import {CommitteeKit} from "./Committee.t.sol";
 
 /// What a committee costs; see `GasTest`.
@@ -18,10 +20,7 @@ contract CommitteeGasTest is CommitteeKit {
         }
         vm.roll(block.number + 1);
         _ask(Disclosure.Open);
-        vm.prank(anybody);
-        committee.open(asked);
-        vm.snapshotGasLastCall("committee", "open");
-        bytes memory header = _reveal(block.number, "randomness");
+        bytes memory header = _reveal(committee.getCase(question).blockNumber, "randomness");
         address[] memory none;
         vm.prank(anybody);
         committee.draw(question, header, none);
@@ -57,18 +56,31 @@ contract CommitteeGasTest is CommitteeKit {
         assertEq(uint256(verdict), uint256(Verdict.Executed), "verdict");
     }
 
+    function test_BringingAStepToTheCommittee() public {
+        Terms memory terms = _terms(Disclosure.Open);
+        terms.arbitrator = committee;
+        imagined = _submit(_accept(_post(terms)), 5, Status.Done, RIGHT);
+        challengeId = _challenge(imagined, Kind.Step);
+        _postLeaves(challengeId, imagined);
+        _choose(challengeId, imagined, 3);
+        _postLeaves(challengeId, imagined);
+        Choice memory choice = _choice(challengeId, imagined, 3);
+        vm.prank(challenger);
+        disputes.choose(challengeId, imagined.run, choice);
+        vm.snapshotGasLastCall("committee", "choose, a step");
+    }
+
     function test_TheLargestDraw() public {
         for (uint256 i = 0; i < verifiers.length; ++i) {
             _takeSeat(verifiers[i]);
         }
         vm.roll(block.number + 1);
         _ask(Disclosure.Open);
-        _open();
         for (uint256 i = 0; i < 2; ++i) {
             vm.warp(block.timestamp + DRAW + 1);
             committee.settle(question);
         }
-        bytes memory header = _reveal(block.number, "randomness");
+        bytes memory header = _reveal(committee.getCase(question).blockNumber, "randomness");
         address[] memory none;
         vm.prank(anybody);
         committee.draw(question, header, none);

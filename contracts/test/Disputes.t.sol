@@ -133,6 +133,7 @@ contract DisputesTest is Kit {
             Kind.Step, id, job, slot, market.getJob(job).root, imagined.run.dataRoot, imagined.run.runId, before, wrong
         );
         assertEq(disputes.getChallenge(id).question, keccak256(abi.encode(question)), "question");
+        assertEq(arbitrator.asked(keccak256(abi.encode(question))), 1, "asked once");
         StateRoot claimed = disputes.getChallenge(id).stateOut;
         assertTrue(claimed == _state(imagined, wrong + 1), "claimed state");
         _rule(id, Verdict.Executed, OTHER);
@@ -570,6 +571,29 @@ contract DisputesTest is Kit {
         _checkState(id, ChallengeState.Undecided);
         market.finalize(slot);
         _checkState(slot, SlotState.Returned);
+    }
+
+    /// Nobody pays for a question that the arbitrator does not take.
+    function test_AnArbitratorThatTakesNoQuestionsEndsTheChallenge() public {
+        _submitted(Disclosure.Open, 5, Status.Done, RIGHT);
+        ChallengeId id = _challenge(imagined, Kind.Step);
+        _postLeaves(id, imagined);
+        _choose(id, imagined, 3);
+        _postLeaves(id, imagined);
+        vm.etch(address(arbitrator), hex"fe");
+        Choice memory choice = _choice(id, imagined, 3);
+        vm.prank(challenger);
+        vm.expectRevert();
+        disputes.choose(id, imagined.run, choice);
+        vm.prank(challenger);
+        vm.expectRevert();
+        disputes.open(slot, imagined.run, Kind.Results);
+        assertEq(token.balanceOf(address(market)), 2 * R + B + C, "held");
+        vm.warp(block.timestamp + MOVE + 1);
+        disputes.conclude(id);
+        _checkState(id, ChallengeState.Lost);
+        _finalize();
+        _checkState(slot, SlotState.Paid);
     }
 
     function _finalize() private {

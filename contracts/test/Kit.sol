@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity ^0.8.35;
 
-import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {ERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/ERC20Permit.sol";
 import {RLP} from "@openzeppelin/contracts/utils/RLP.sol";
 
 import {ChallengeState, Choice, Disputes} from "../src/Disputes.sol";
 import {HashTree} from "../src/HashTree.sol";
-import {IArbitrator, Kind, Verdict} from "../src/IArbitrator.sol";
+import {IArbitrator, Kind, Question, Verdict} from "../src/IArbitrator.sol";
 import {Terms} from "../src/Jobs.sol";
 import {Market} from "../src/Market.sol";
 import {Slot, SlotState, Submission} from "../src/Slots.sol";
@@ -33,16 +31,8 @@ import {
     Time,
     TraceRoot
 } from "../src/Types.sol";
+import {DevToken as Token} from "../src/dev/DevToken.sol";
 import {Test} from "./Test.sol";
-
-/// A token as it should be. Anybody can make it.
-contract Token is ERC20, ERC20Permit {
-    constructor() ERC20("Test token", "TEST") ERC20Permit("Test token") {}
-
-    function mint(address to, uint256 amount) external {
-        _mint(to, amount);
-    }
-}
 
 /// An arbitrator that says what it is told to say.
 contract ScriptedArbitrator is IArbitrator {
@@ -54,6 +44,13 @@ contract ScriptedArbitrator is IArbitrator {
     Duration public longestAnswer = Duration.wrap(1 hours);
 
     mapping(bytes32 question => Answer) private _answers;
+
+    /// How often it was asked.
+    mapping(bytes32 question => uint256) public asked;
+
+    function ask(Question calldata question) external {
+        ++asked[keccak256(abi.encode(question))];
+    }
 
     function say(bytes32 question, Verdict verdict, StateRoot stateOut) external {
         _answers[question] = Answer(verdict, stateOut);

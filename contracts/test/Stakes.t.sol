@@ -5,7 +5,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 import {Stakes} from "../src/Stakes.sol";
 import {Duration} from "../src/Types.sol";
-import {Token} from "./Kit.sol";
+import {DevToken as Token} from "../src/dev/DevToken.sol";
 import {Test} from "./Test.sol";
 import {FeeToken} from "./Tokens.t.sol";
 

@@ -12,7 +12,8 @@ import {Terms} from "../src/Jobs.sol";
 import {Market} from "../src/Market.sol";
 import {SlotState} from "../src/Slots.sol";
 import {ChallengeId, Disclosure, JobId, SlotId, StateRoot, Status} from "../src/Types.sol";
-import {Imagined, Kit, Token} from "./Kit.sol";
+import {Imagined, Kit} from "./Kit.sol";
+import {DevToken as Token} from "../src/dev/DevToken.sol";
 
 /// Keeps a tenth of each transfer for itself.
 contract FeeToken is Token {

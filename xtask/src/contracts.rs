@@ -15,8 +15,12 @@ use crate::tools;
 use crate::workspace::Workspace;
 
 /// The contracts that Rust talks to or deploys: file and name.
-const ARTIFACTS: &[(&str, &str)] =
-    &[("Market.sol", "Market"), ("Disputes.sol", "Disputes"), ("Committee.sol", "Committee")];
+const ARTIFACTS: &[(&str, &str)] = &[
+    ("Market.sol", "Market"),
+    ("Disputes.sol", "Disputes"),
+    ("Committee.sol", "Committee"),
+    ("DevToken.sol", "DevToken"),
+];
 
 /// The first version of Node.js that runs the compiler.
 const NODE: u64 = 18;
