@@ -224,6 +224,8 @@ fn tests(workspace: &Workspace) -> Result<Outcome> {
     // Steps are replayed in a machine: another processor, by emulation.
     let image = machine::build(workspace)?;
     let emulator = tools::qemu(workspace);
+    // Contracts are called on a devnet.
+    let devnet = if solidity::is_supported() { solidity::install(workspace) } else { Ok(()) };
     let mut test = cargo(workspace);
     test.env("FEDMKT_REPLAYER", image.path());
     Toolchain::of(workspace, Target::Wasm)?.use_for(&mut test);
@@ -234,6 +236,9 @@ fn tests(workspace: &Workspace) -> Result<Outcome> {
     skipped.dedup();
     if let Err(error) = emulator {
         skipped.push(format!("QEMU could not be installed: {error:#}"));
+    }
+    if let Err(error) = devnet {
+        skipped.push(format!("anvil could not be installed: {error:#}"));
     }
     Ok(if skipped.is_empty() {
         Outcome::Passed
