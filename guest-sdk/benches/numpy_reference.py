@@ -1,9 +1,19 @@
 #!/usr/bin/env python3
-"""The training steps of kernels.rs in NumPy, in the same unit, by CPU time. Run it with one thread: OMP_NUM_THREADS=1."""
+"""The training steps of kernels.rs in NumPy, and in PyTorch if it is there, in the same unit, by CPU time.
+
+Run it with one thread: OMP_NUM_THREADS=1.
+"""
 
 import time
 
 import numpy as np
+
+try:
+    import torch
+
+    torch.set_num_threads(1)
+except ImportError:
+    torch = None
 
 BATCH = 32
 
@@ -51,9 +61,27 @@ def perceptron(inputs, hidden, outputs):
     measure(f"training {inputs}-{hidden}-{outputs}", BATCH * (2 * inputs * hidden + 3 * hidden * outputs), step)
 
 
+def perceptron_in_pytorch(inputs, hidden, outputs):
+    torch.manual_seed(1)
+    model = torch.nn.Sequential(torch.nn.Linear(inputs, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, outputs))
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    loss = torch.nn.CrossEntropyLoss()
+    x, labels = torch.rand(BATCH, inputs) - 0.5, torch.arange(BATCH) % outputs
+
+    def step():
+        optimiser.zero_grad()
+        loss(model(x), labels).backward()
+        optimiser.step()
+
+    name = f"training {inputs}-{hidden}-{outputs}, PyTorch {torch.__version__}"
+    measure(name, BATCH * (2 * inputs * hidden + 3 * hidden * outputs), step)
+
+
 for size in (64, 512):
     a = np.random.default_rng(1).random((size, size), np.float32)
     c = np.empty_like(a)
     measure(f"product of {size} x {size}", size**3, lambda: np.matmul(a, a, out=c))
-perceptron(64, 32, 10)
-perceptron(784, 128, 10)
+for shape in ((64, 32, 10), (784, 128, 10)):
+    perceptron(*shape)
+    if torch:
+        perceptron_in_pytorch(*shape)

@@ -1,8 +1,11 @@
-//! Arrays from NumPy's `.npy` files and from IDX files, read example by example.
+//! Arrays from NumPy's `.npy` and `.npz` files and from IDX files, read example by example.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use zip::{CompressionMethod, ZipArchive};
 
 use crate::Error;
 
@@ -20,14 +23,19 @@ use crate::Error;
 #[derive(Debug)]
 pub struct Array {
     name: String,
-    file: File,
+    source: Box<dyn Source>,
     shape: Vec<usize>,
     element: Element,
     big_endian: bool,
-    /// Where the first value lies in the file.
+    /// Where the first value lies in the source.
     start: u64,
     buffer: Vec<u8>,
 }
+
+/// Where an array is read from: a file, or a member of an archive that was unpacked.
+trait Source: Read + Seek + fmt::Debug {}
+
+impl<T: Read + Seek + fmt::Debug> Source for T {}
 
 /// The type of an array's values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,7 +82,8 @@ struct Head {
     shape: Vec<usize>,
     element: Element,
     big_endian: bool,
-    start: u64,
+    /// Its own bytes.
+    length: u64,
 }
 
 const NPY_MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -88,10 +97,17 @@ impl Array {
     /// When the file is neither, holds something else than numbers, or is shorter or longer than its shape says.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let name = path.as_ref().display().to_string();
+        let opened = File::open(&path).and_then(|mut file| Ok((file.seek(SeekFrom::End(0))?, file)));
+        let (end, file) = opened.map_err(|error| Error::refused(format!("{name}: cannot be opened: {error}")))?;
+        Self::from_source(name, Box::new(file), 0, end)
+    }
+
+    /// An array whose file lies between these places of a source.
+    fn from_source(name: String, mut source: Box<dyn Source>, begin: u64, end: u64) -> Result<Self, Error> {
         let refuse = |what: String| Error::refused(format!("{name}: {what}"));
-        let mut file = File::open(&path).map_err(|error| refuse(format!("cannot be opened: {error}")))?;
-        let Head { shape, element, big_endian, start } = head(&mut file).map_err(refuse)?;
-        let end = file.seek(SeekFrom::End(0)).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+        let bytes = end.saturating_sub(begin);
+        source.seek(SeekFrom::Start(begin)).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+        let Head { shape, element, big_endian, length } = head(&mut (&mut source).take(bytes)).map_err(refuse)?;
         if shape.contains(&0) {
             return Err(refuse(format!("is empty: its shape is {shape:?}")));
         }
@@ -100,13 +116,13 @@ impl Array {
             return Err(refuse(format!("an example of the shape {:?} does not fit into memory", &shape[1..])));
         }
         let values = shape.iter().try_fold(1u64, |values, &size| values.checked_mul(size as u64));
-        let bytes = values.and_then(|values| values.checked_mul(element.bytes() as u64)?.checked_add(start));
-        if bytes != Some(end) {
+        let needed = values.and_then(|values| values.checked_mul(element.bytes() as u64)?.checked_add(length));
+        if needed != Some(bytes) {
             return Err(refuse(format!(
-                "has {end} bytes, which does not fit the shape {shape:?} of {element:?} in its head"
+                "has {bytes} bytes, which does not fit the shape {shape:?} of {element:?} in its head"
             )));
         }
-        Ok(Self { name, file, shape, element, big_endian, start, buffer: Vec::new() })
+        Ok(Self { name, source, shape, element, big_endian, start: begin + length, buffer: Vec::new() })
     }
 
     /// The array's shape, examples first.
@@ -189,9 +205,83 @@ impl Array {
         let bytes = self.example_values() * self.element.bytes();
         self.buffer.resize(bytes, 0);
         let at = self.start + example as u64 * bytes as u64;
-        let read = self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.read_exact(&mut self.buffer));
+        let read = self.source.seek(SeekFrom::Start(at)).and_then(|_| self.source.read_exact(&mut self.buffer));
         read.map_err(|error| Error::refused(format!("{}, example {example}: cannot be read: {error}", self.name)))
     }
+}
+
+/// Named arrays in one file, as `numpy.savez` and `numpy.savez_compressed` write it (`.npz`).
+///
+/// Arrays of `savez` are read from the file example by example. Those of `savez_compressed` are unpacked into memory, for
+/// there is no way to a later example but through all before it.
+///
+/// ```no_run
+/// # use fedmkt_guest::array::Archive;
+/// let archive = Archive::open("/data/digits.npz")?;
+/// let (images, labels) = (archive.array("images")?, archive.array("labels")?);
+/// # Ok::<(), fedmkt_guest::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Archive {
+    path: PathBuf,
+    members: ZipArchive<File>,
+}
+
+impl Archive {
+    /// Opens a `.npz` file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not a zip archive.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref().to_path_buf();
+        let members = open_zip(&path).map_err(|error| Error::refused(format!("{}: {error}", path.display())))?;
+        Ok(Self { path, members })
+    }
+
+    /// The arrays' names, in the order of the file.
+    pub fn names(&self) -> Vec<String> {
+        let files = self.members.file_names().flatten();
+        files.filter_map(|file| Some(file.strip_suffix(".npy")?.to_string())).collect()
+    }
+
+    /// Opens the array of this name.
+    ///
+    /// # Errors
+    /// When there is none, it is compressed and does not fit into memory, or as [`Array::open`].
+    pub fn array(&self, name: &str) -> Result<Array, Error> {
+        let full = format!("{}, array {name}", self.path.display());
+        let refuse = |what: String| Error::refused(format!("{full}: {what}"));
+        // An archive of its own, because reading moves in the file.
+        let mut members = open_zip(&self.path).map_err(refuse)?;
+        let mut member = members
+            .by_name(&format!("{name}.npy"))
+            .map_err(|error| refuse(format!("cannot be opened ({error}); there are {:?}", self.names())))?;
+        let size = member.size();
+        if member.compression() == CompressionMethod::Stored {
+            let begin = member.data_start().ok_or_else(|| refuse("has no place in the file".to_string()))?;
+            let end = begin.checked_add(size).ok_or_else(|| refuse("lies beyond the file".to_string()))?;
+            let file = File::open(&self.path).map_err(|error| refuse(format!("cannot be opened: {error}")))?;
+            return Array::from_source(full, Box::new(file), begin, end);
+        }
+        let mut content = Vec::new();
+        if usize::try_from(size).ok().and_then(|size| content.try_reserve_exact(size).ok()).is_none() {
+            return Err(refuse(format!(
+                "its {size} bytes do not fit into memory; numpy.savez stores them to be read in parts"
+            )));
+        }
+        // One byte more than it says would show that it lies.
+        let read = (&mut member).take(size.saturating_add(1)).read_to_end(&mut content);
+        read.map_err(|error| refuse(format!("cannot be unpacked: {error}")))?;
+        if content.len() as u64 != size {
+            return Err(refuse(format!("has another size than the archive says, which is {size} bytes")));
+        }
+        Array::from_source(full, Box::new(Cursor::new(content)), 0, size)
+    }
+}
+
+fn open_zip(path: &Path) -> Result<ZipArchive<File>, String> {
+    let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
+    ZipArchive::new(file).map_err(|error| format!("is not an .npz file: {error}"))
 }
 
 fn decode(element: Element, big_endian: bool, bytes: &[u8]) -> f64 {
@@ -204,7 +294,7 @@ fn decode(element: Element, big_endian: bool, bytes: &[u8]) -> f64 {
 }
 
 /// Reads the head of a file; an error says what is wrong with it.
-fn head(file: &mut File) -> Result<Head, String> {
+fn head(file: &mut impl Read) -> Result<Head, String> {
     let mut bytes = |count: usize| {
         let mut bytes = vec![0; count];
         file.read_exact(&mut bytes).map_err(|error| format!("its head cannot be read: {error}"))?;
@@ -228,13 +318,13 @@ fn head(file: &mut File) -> Result<Head, String> {
         }
         let sizes = bytes(4 * dimensions)?;
         let shape = sizes.as_chunks().0.iter().map(|&size| u32::from_be_bytes(size) as usize).collect();
-        return Ok(Head { shape, element, big_endian: true, start: 4 + 4 * dimensions as u64 });
+        return Ok(Head { shape, element, big_endian: true, length: 4 + 4 * dimensions as u64 });
     }
     if magic[..2] == [0x1f, 0x8b] {
         return Err("a gzip file: unpack it first".to_string());
     }
     if magic[..2] == *b"PK" {
-        return Err("a zip or .npz file: unpack it first".to_string());
+        return Err("a zip or .npz file: open it as an Archive".to_string());
     }
     let rest = bytes(4)?;
     if [&magic[..], &rest[..2]].concat() != NPY_MAGIC {
@@ -250,7 +340,7 @@ fn head(file: &mut File) -> Result<Head, String> {
     }
     let header = bytes(length)?;
     let (shape, element, big_endian) = npy_header(&String::from_utf8_lossy(&header))?;
-    Ok(Head { shape, element, big_endian, start: (8 + length_bytes + length) as u64 })
+    Ok(Head { shape, element, big_endian, length: (8 + length_bytes + length) as u64 })
 }
 
 /// Reads the header of a `.npy` file, which is a Python dictionary such as
@@ -374,6 +464,78 @@ mod tests {
         assert!(halves.class(0, 10).is_err());
     }
 
+    fn archive(method: CompressionMethod, members: &[(&str, Vec<u8>)]) -> Vec<u8> {
+        let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, content) in members {
+            let options = zip::write::SimpleFileOptions::default().compression_method(method);
+            writer.start_file(*name, options).expect("a member");
+            std::io::Write::write_all(&mut writer, content).expect("written");
+        }
+        writer.finish().expect("an archive").into_inner()
+    }
+
+    #[test]
+    fn archives_give_each_of_their_arrays() {
+        let arrays = [
+            ("images.npy", npy("'|u1'", "False", "(3, 2)", &[1, 2, 3, 4, 5, 6])),
+            ("labels.npy", npy("'<f4'", "False", "(3,)", &[0; 12])),
+        ];
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("arrays.npz");
+        for method in [CompressionMethod::Stored, CompressionMethod::Deflated] {
+            std::fs::write(&path, archive(method, &arrays)).expect("written");
+            let archive = Archive::open(&path).expect("an archive");
+            assert_eq!(archive.names(), ["images", "labels"]);
+            let (mut images, mut labels) = (archive.array("images").expect("it"), archive.array("labels").expect("it"));
+            let mut image = [0.0; 2];
+            for example in [2, 0, 1] {
+                images.read(example, &mut image).expect("an example");
+                assert_eq!(image, [2 * example + 1, 2 * example + 2].map(|value| value as f32), "{method}");
+                assert_eq!(labels.class(example, 10), Ok(0));
+            }
+            let error = archive.array("weights").expect_err("none").to_string();
+            assert!(error.contains("array weights") && error.contains(r#"["images", "labels"]"#), "{error}");
+        }
+    }
+
+    #[test]
+    fn hostile_archives_are_refused() {
+        let array = || npy("'|u1'", "False", "(300,)", &[7; 300]);
+        let stored = archive(CompressionMethod::Stored, &[("a.npy", array())]);
+        let deflated = archive(CompressionMethod::Deflated, &[("a.npy", array())]);
+        let with = |original: &[u8], change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = original.to_vec();
+            change(&mut bytes);
+            bytes
+        };
+        // The central directory's record of the member: its size unpacked stands 24 bytes after its magic.
+        let record = |bytes: &[u8]| bytes.windows(4).position(|word| word == b"PK\x01\x02").expect("a record");
+        let claim = |size: u32| {
+            move |bytes: &mut Vec<u8>| {
+                let at = bytes.windows(4).position(|word| word == b"PK\x01\x02").expect("a record") + 24;
+                bytes[at..at + 4].copy_from_slice(&size.to_le_bytes());
+            }
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("arrays.npz");
+        let cases: [(&str, Vec<u8>); 8] = [
+            ("not an archive", array()),
+            ("empty", vec![]),
+            ("cut off", stored[..stored.len() - 30].to_vec()),
+            ("without its beginning", stored[record(&stored)..].to_vec()),
+            ("claims more than there is, stored", with(&stored, &claim(u32::MAX - 1))),
+            ("claims more than there is, packed", with(&deflated, &claim(1 << 20))),
+            ("claims less than there is", with(&deflated, &claim(100))),
+            ("damaged", with(&deflated, &|bytes| bytes[45] ^= 0xff)),
+        ];
+        for (what, content) in cases {
+            std::fs::write(&path, content).expect("written");
+            let error = Archive::open(&path).and_then(|archive| archive.array("a")).expect_err(what);
+            assert_eq!(error.kind(), crate::Kind::Refused, "{what}");
+            assert!(error.to_string().contains("arrays.npz"), "{what}: {error}");
+        }
+    }
+
     #[test]
     fn hostile_heads_are_refused() {
         let cases: [(Vec<u8>, &str); 18] = [
@@ -381,7 +543,7 @@ mod tests {
             (npy("'<f4'", "False", "(0, 2)", &[]), "is empty"),
             (npy("'<f4'", "False", "(0, 99999999999, 99999999999)", &[]), "is empty"),
             (b"abcdefgh".to_vec(), "neither"),
-            (b"PK\x03\x04abcd".to_vec(), "unpack"),
+            (b"PK\x03\x04abcd".to_vec(), "Archive"),
             (vec![0x1f, 0x8b, 8, 0], "unpack"),
             (idx(0x0a, &[1], &[0]), "unknown type"),
             (idx(0x08, &[], &[]), "without dimensions"),

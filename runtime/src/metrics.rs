@@ -39,6 +39,31 @@ pub fn parse(file: &[u8]) -> Vec<Point> {
     points
 }
 
+/// The values of each metric, in their order.
+pub fn series(points: &[Point]) -> BTreeMap<&str, Vec<f64>> {
+    let mut series: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for point in points {
+        series.entry(point.name.as_str()).or_default().push(point.value);
+    }
+    series
+}
+
+/// A curve of at most so many characters, from the lowest value to the highest. Neighbours are put together as their mean;
+/// what is not finite is left out.
+pub fn sparkline(values: &[f64], width: usize) -> String {
+    let values: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    let width = width.min(values.len());
+    let means = (0..width).map(|column| {
+        let part = &values[column * values.len() / width..(column + 1) * values.len() / width];
+        part.iter().sum::<f64>() / part.len() as f64
+    });
+    let means: Vec<f64> = means.collect();
+    let (low, high) = means.iter().fold((f64::MAX, f64::MIN), |(low, high), &mean| (low.min(mean), high.max(mean)));
+    // Halves, because the range of finite numbers need not be finite.
+    let level = |mean: f64| if high > low { (mean / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0) * 7.0 } else { 0.0 };
+    means.into_iter().map(|mean| ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'][level(mean).round() as usize]).collect()
+}
+
 /// The last value of each metric.
 pub fn last(points: &[Point]) -> BTreeMap<String, f64> {
     points.iter().map(|point| (point.name.clone(), point.value)).collect()
@@ -53,5 +78,16 @@ mod tests {
         let points = parse(b"name,step,value\nloss,1,0.5\nloss,x,1\n\xff,1,1\n,1,1\nloss,2\nloss,3,0.25\nhalf,4,0.");
         assert_eq!(points.len(), 3);
         assert_eq!(last(&points).get("loss"), Some(&0.25));
+        assert_eq!(series(&points)["loss"], [0.5, 0.25]);
+    }
+
+    #[test]
+    fn curves_fit_their_width() {
+        assert_eq!(sparkline(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 20), "▁▂▃▄▅▆▇█");
+        assert_eq!(sparkline(&[9.0, 7.0, 1.0, 1.0, f64::NAN, 0.0, 0.0], 3), "█▂▁");
+        assert_eq!(sparkline(&[2.0; 5], 4), "▁▁▁▁");
+        assert_eq!(sparkline(&[f64::MIN, f64::MAX], 4), "▁█");
+        assert_eq!(sparkline(&[f64::INFINITY], 4), "");
+        assert_eq!(sparkline(&[1.0, 2.0], 0), "");
     }
 }

@@ -12,7 +12,7 @@ use clap::Parser;
 use fedmkt_core::image::Status;
 use fedmkt_core::pack::Pack;
 use fedmkt_runtime::checkpoint::Checkpoints;
-use fedmkt_runtime::consent::{Bytes, Consent};
+use fedmkt_runtime::consent::{Bytes, Consent, printable};
 use fedmkt_runtime::finish::{Receipt, finish};
 use fedmkt_runtime::grant::{Grant, GrantError};
 use fedmkt_runtime::home::Home;
@@ -228,8 +228,9 @@ fn report(arguments: &Arguments, finished: &Finished, receipt: &Receipt, out: &P
     for result in &body.results {
         eprintln!("  {}  {}  {}", out.join(&result.name).display(), Bytes(result.size), result.cid);
     }
-    for (name, value) in &metrics {
-        eprintln!("  {name} {value}");
+    let curve = |values: &[f64]| io::stderr().is_terminal().then(|| metrics::sparkline(values, 40) + " ");
+    for (name, values) in metrics::series(&points) {
+        eprintln!("  {} {}{}", printable(name), curve(&values).unwrap_or_default(), metrics[name]);
     }
     eprintln!("  receipt  {}", receipt.cid);
     if arguments.json {

@@ -15,6 +15,9 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// The most bytes of metrics that are looked at while a run goes on.
 const MOST_METRICS: u64 = 16 << 20;
 const METRICS_EVERY: Duration = Duration::from_millis(500);
+/// The most metrics that are shown while a run goes on, and how wide the curve of each is on a terminal.
+const MOST_SHOWN: usize = 4;
+const CURVE_WIDTH: usize = 12;
 
 /// Shows a run's progress and tells it when to stop.
 pub struct Progress {
@@ -86,10 +89,13 @@ impl Observer for Progress {
         if self.last_metrics.elapsed() >= METRICS_EVERY {
             self.last_metrics = Instant::now();
             let points = worker.peek(metrics::FILE, MOST_METRICS).map(|file| metrics::parse(&file)).unwrap_or_default();
-            let values: Vec<_> = metrics::last(&points)
+            let values: Vec<_> = metrics::series(&points)
                 .into_iter()
-                .take(4)
-                .map(|(name, value)| format!("{} {value:.4}", printable(&name)))
+                .take(MOST_SHOWN)
+                .filter_map(|(name, values)| {
+                    let curve = self.bar.as_ref().map(|_| metrics::sparkline(&values, CURVE_WIDTH) + " ");
+                    Some(format!("{} {}{:.4}", printable(name), curve.unwrap_or_default(), values.last()?))
+                })
                 .collect();
             self.shown = values.join("  ");
         }
