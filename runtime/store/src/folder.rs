@@ -188,6 +188,22 @@ impl FolderStore {
         Ok(blocks)
     }
 
+    /// Bytes of a block; `None` when it is not there. It is not verified.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn block_bytes(&self, cid: &Cid) -> Result<Option<u64>, StoreError> {
+        if cid.hash().code() == IDENTITY {
+            return Ok(Some(u64::from(cid.hash().size())));
+        }
+        let path = self.path(cid);
+        match fs::metadata(&path) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(file_error("look at", &path)(error)),
+        }
+    }
+
     /// Removes blocks that are below no pin and were not written or used by an addition within the last hour.
     ///
     /// # Errors

@@ -9,6 +9,8 @@
 //! - What a run gets of a job: [`job::JobDrive`], [`job::write_job_drive`].
 //! - A DAG as one file: [`car::export`], [`car::import`].
 //! - What is kept: [`FolderStore::pin`], [`FolderStore::gc`].
+//! - Blocks of other computers: [`CachedStore`], which gets what its folder lacks from a [`Network`] of gateways and a
+//!   Kubo node; [`Kubo::upload`].
 
 use std::fmt;
 use std::io;
@@ -21,16 +23,20 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 mod address;
+mod cached;
 pub mod car;
 pub mod dag;
 pub mod files;
 mod folder;
 pub mod job;
 mod location;
+mod network;
 
 pub use address::{NotACid, parse_cid};
+pub use cached::CachedStore;
 pub use folder::{Collected, FolderStore, Verified};
 pub use location::home;
+pub use network::{Endpoint, Failure, Kubo, Network, NotAnEndpoint, Patience, Tried, Uploaded};
 
 /// The most bytes of a block: what IPFS nodes exchange.
 pub const MAX_BLOCK_BYTES: usize = 2 << 20;
@@ -108,6 +114,24 @@ pub enum StoreError {
     /// A stream is not a CAR archive.
     #[error("not a CAR archive: {0}")]
     Car(String),
+    /// Neither the store nor any node or gateway that was asked has a block.
+    #[error("block {cid} is not in the store, and cannot be had from elsewhere{}", lines(.tried))]
+    Unavailable {
+        /// The block.
+        cid: Cid,
+        /// What became of asking others.
+        tried: Box<[Tried]>,
+    },
+    /// A node did not do what it was asked for.
+    #[error("cannot {doing} {endpoint}: {why}")]
+    Network {
+        /// What was being done, with a preposition.
+        doing: &'static str,
+        /// With whom.
+        endpoint: String,
+        /// What went wrong, and what can be done.
+        why: String,
+    },
     /// A stream cannot be read or written.
     #[error("cannot {0}: {1}")]
     Stream(&'static str, #[source] io::Error),
@@ -139,6 +163,17 @@ fn at(path: &Option<Box<Path>>) -> String {
     path.as_ref().map_or_else(String::new, |path| format!(" ({})", path.display()))
 }
 
+fn lines(tried: &[Tried]) -> String {
+    tried.iter().map(|tried| format!("\n  {} {}", tried.endpoint, tried.failure)).collect()
+}
+
+impl StoreError {
+    /// Whether a block is not there, neither here nor where it was looked for.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Unavailable { .. })
+    }
+}
+
 /// Keeps blocks by their CIDs.
 pub trait BlockStore {
     /// The block with this CID, verified.
@@ -158,6 +193,16 @@ pub trait BlockStore {
     /// # Errors
     /// When the block is too large, or the store cannot take it.
     fn put_verified(&self, cid: &Cid, block: &[u8]) -> Result<(), StoreError>;
+
+    /// Gets ready to read everything below `root`: a store that gets its blocks from elsewhere gets all of them now,
+    /// which is quicker than one after the other. Others have nothing to do.
+    ///
+    /// # Errors
+    /// When a block cannot be had or kept, or there are more than `most_bytes` of them together.
+    fn prepare(&self, root: &Cid, most_bytes: u64) -> Result<(), StoreError> {
+        let _ = (root, most_bytes);
+        Ok(())
+    }
 
     /// Keeps a block that comes from elsewhere.
     ///

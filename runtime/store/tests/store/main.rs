@@ -6,6 +6,8 @@ mod folder;
 mod hostile;
 mod job_drive;
 mod kubo;
+mod network;
 mod nodes;
+mod server;
 mod stream;
 mod vectors;
