@@ -29,7 +29,9 @@ pub use kubo::{Kubo, Uploaded};
 use client::{Client, Kind};
 use stream::Stream;
 
-use crate::{BlockStore, Counted, FolderStore, IDENTITY, MAX_BLOCK_BYTES, StoreError, car, check_supported, dag, verify};
+use crate::{
+    BlockStore, Counted, FolderStore, IDENTITY, MAX_BLOCK_BYTES, StoreError, car, check_supported, dag, verify,
+};
 
 /// The most blocks of one DAG.
 const MAX_BLOCKS: usize = 1 << 22;
@@ -306,7 +308,8 @@ impl Fetch<'_> {
                 return Err(Trouble::Backend(Failure::Wrong("a block that was not asked for".into())));
             }
             check_supported(&cid).map_err(Trouble::Ours)?;
-            verify(&cid, block).map_err(|_| Trouble::Backend(Failure::Wrong("a block that does not match its CID".into())))?;
+            verify(&cid, block)
+                .map_err(|_| Trouble::Backend(Failure::Wrong("a block that does not match its CID".into())))?;
             // Before it is written: there may be too many.
             let links = self.take(&cid, block).map_err(Trouble::Ours)?;
             self.store.put_verified(&cid, block).map_err(Trouble::Ours)?;

@@ -120,7 +120,8 @@ mod tests {
         let gateway = endpoint("https://dweb.example");
         assert!(gateway.may_lead_to(&url("https://dweb.example/ipfs/x")));
         assert!(gateway.may_lead_to(&url("https://bafy.ipfs.dweb.example/")));
-        for other in ["http://dweb.example/", "https://evil.example/", "https://evildweb.example/", "http://127.0.0.1/"] {
+        for other in ["http://dweb.example/", "https://evil.example/", "https://evildweb.example/", "http://127.0.0.1/"]
+        {
             assert!(!gateway.may_lead_to(&url(other)), "{other}");
         }
         assert!(!endpoint("http://127.0.0.1:1").may_lead_to(&url("http://1.127.0.0.1.example/")));

@@ -84,7 +84,9 @@ impl Kubo {
 
     fn failed(&self, doing: &'static str, failure: &Failure) -> StoreError {
         let hint = match failure {
-            Failure::Unreachable(_) => "; is it running, and is this the address of its RPC (`ipfs config Addresses.API`)?",
+            Failure::Unreachable(_) => {
+                "; is it running, and is this the address of its RPC (`ipfs config Addresses.API`)?"
+            }
             Failure::Refused { code: 404 | 405, .. } => "; is this the address of its RPC, not of its gateway?",
             Failure::Refused { code: 401 | 403, .. } => {
                 "; put the user and password that its API.Authorizations wants before the host: http://USER:PASSWORD@HOST"
@@ -123,8 +125,23 @@ impl Kubo {
     /// # Errors
     /// When something is missing, or the node does not answer as it should.
     pub fn pin(&self, root: &Cid) -> Result<(), StoreError> {
+        self.try_pin(root).map_err(|failure| match failure {
+            Failure::Absent => StoreError::Network {
+                doing: "pin on",
+                endpoint: self.client.endpoint.to_string(),
+                why: format!("it does not have everything below {root}"),
+            },
+            failure => self.failed("pin on", &failure),
+        })
+    }
+
+    fn try_pin(&self, root: &Cid) -> Result<(), Failure> {
+        let client = self.client.clone();
         let rest = format!("/api/v0/pin/add?arg={root}&recursive=true&offline=true");
-        self.ask("pin on", MAX_ANSWER_BYTES, move |client| client.post(&rest)).map(drop)
+        let time = client.patience.upload;
+        super::wait(self.runtime, async move {
+            ask(&client, MAX_ANSWER_BYTES, time, |client| client.post(&rest)).await.map(drop)
+        })
     }
 
     /// Lets go of `root`. Says whether it was pinned.
@@ -170,12 +187,11 @@ impl Kubo {
             return Ok(Uploaded::default());
         }
         let uploaded = self.send(store, root, true, &mut progress)?;
-        let pinned = self.pin(root);
-        if pinned.is_ok() || uploaded.sent == uploaded.bytes {
-            return pinned.map(|()| uploaded);
-        }
-        // The node has lost something in the middle of a part that it seemed to have, by collecting garbage perhaps.
-        let uploaded = self.send(store, root, false, &mut progress)?;
+        let uploaded = match self.try_pin(root) {
+            // It lacks something in the middle of a part that it seemed to have: it may have collected garbage.
+            Err(Failure::Absent) => self.send(store, root, false, &mut progress)?,
+            _ => uploaded,
+        };
         self.pin(root).map(|()| uploaded)
     }
 
@@ -190,7 +206,8 @@ impl Kubo {
         let mut uploaded = Uploaded::default();
         let mut on_their_way: VecDeque<Receiver<Result<Arrived, Failure>>> = VecDeque::new();
         let mut arrive = |uploaded: &mut Uploaded, part: Receiver<Result<Arrived, Failure>>| {
-            let arrived = part.recv().expect("a part ends somehow").map_err(|failure| self.failed("upload to", &failure))?;
+            let arrived =
+                part.recv().expect("a part ends somehow").map_err(|failure| self.failed("upload to", &failure))?;
             uploaded.bytes += arrived.bytes;
             uploaded.sent += if arrived.was_there { 0 } else { arrived.bytes };
             progress(uploaded.bytes);
@@ -330,8 +347,7 @@ async fn send_part(client: &Client, part: &Part, resume: bool) -> Result<Arrived
         return Ok(Arrived { bytes, was_there: true });
     }
     // Pinned at the end, when everything is there.
-    let request =
-        |client: &Client| part.body.put_into(client.post("/api/v0/dag/import?pin-roots=false&silent=true"));
+    let request = |client: &Client| part.body.put_into(client.post("/api/v0/dag/import?pin-roots=false&silent=true"));
     ask(client, MAX_ANSWER_BYTES, client.patience.upload, request).await?;
     Ok(Arrived { bytes, was_there: false })
 }

@@ -1,9 +1,8 @@
-//! Kubo itself, if it is there: as `ipfs` on the PATH, or where `FEDMKT_IPFS` says.
+//! Kubo itself, if it is there: as `ipfs` on the PATH, or where `FEDMKT_KUBO` says.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,48 +10,25 @@ use cid::Cid;
 use fedmkt_core::unixfs::directory_block;
 use fedmkt_store::{FolderStore, StoreError, car, dag, files};
 
+use crate::daemon::{PROFILE, Repository};
 use crate::nodes::test_store;
 use crate::stream::stream;
 use crate::vectors::{self, FileVector, FolderVector, Vectors};
 
-const PROFILE: &str = "unixfs-v1-2025";
-
 /// A Kubo with a repository of its own, which is never online.
-struct Kubo {
-    program: OsString,
-    repository: tempfile::TempDir,
-}
+struct Kubo(Repository);
 
 impl Kubo {
-    /// `None`, said loudly, when there is no Kubo.
     fn find(test: &str) -> Option<Self> {
-        let program = std::env::var_os("FEDMKT_IPFS").unwrap_or_else(|| "ipfs".into());
-        let repository = tempfile::tempdir().expect("a temporary folder");
-        let kubo = Self { program, repository };
-        match kubo.command(&["version"]).output() {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound && std::env::var_os("FEDMKT_IPFS").is_none() => {
-                // Not `eprintln!`, which the test harness keeps to itself.
-                let message = format!("\nSKIPPED {test}: no `ipfs` on the PATH; install Kubo, or set FEDMKT_IPFS\n");
-                io::stderr().write_all(message.as_bytes()).expect("standard error");
-                return None;
-            }
-            Err(error) => panic!("{:?} cannot be run: {error}", kubo.program),
-        }
-        kubo.run(&["init", "--empty-repo", "--profile", PROFILE]);
-        Some(kubo)
+        Repository::find(test).map(Self)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(arguments).env("IPFS_PATH", self.repository.path()).stdin(Stdio::null());
-        command
+        self.0.command(arguments)
     }
 
     fn run(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).output().expect("Kubo runs");
-        assert!(output.status.success(), "ipfs {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text").trim().to_string()
+        self.0.run(arguments)
     }
 
     /// The CID of a file of the stream.

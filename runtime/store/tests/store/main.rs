@@ -2,10 +2,12 @@
 
 mod archives;
 mod children;
+mod daemon;
 mod folder;
 mod hostile;
 mod job_drive;
 mod kubo;
+mod kubo_node;
 mod network;
 mod nodes;
 mod server;

@@ -52,11 +52,7 @@ impl Server {
     }
 }
 
-fn serve(
-    mut connection: TcpStream,
-    seen: &Mutex<Vec<String>>,
-    answer: &dyn Fn(&str) -> Answer,
-) -> std::io::Result<()> {
+fn serve(mut connection: TcpStream, seen: &Mutex<Vec<String>>, answer: &dyn Fn(&str) -> Answer) -> std::io::Result<()> {
     let mut reader = BufReader::new(connection.try_clone()?);
     let (mut first, mut line, mut length) = (String::new(), String::new(), 0);
     reader.read_line(&mut first)?;
