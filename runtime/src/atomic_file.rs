@@ -4,7 +4,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use tempfile::NamedTempFile;
+use rustix::fs::FlockOperation;
+
+/// How the names of files begin that are not whole yet.
+const UNFINISHED: &str = ".fedmkt-unfinished-";
 
 /// Writes a file through `write` and puts it at `path` in one step: whoever looks finds the old content or the new one.
 /// Only the owner can read it.
@@ -13,12 +16,29 @@ use tempfile::NamedTempFile;
 /// When `write` fails, or the file system does; `path` is then as it was.
 pub fn replace<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(folder)?;
+    let folder_itself = File::open(folder)?;
+    // Held while there is an unfinished file, for `sweep`. Where there are no locks nothing is swept either.
+    let _ = rustix::fs::flock(&folder_itself, FlockOperation::LockShared);
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
     let value = write(file.as_file_mut())?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    File::open(folder)?.sync_all()?;
+    folder_itself.sync_all()?;
     Ok(value)
+}
+
+/// Removes what [`replace`] left in a folder when its process was killed, unless somebody writes there now. What cannot
+/// be removed stays: it takes room, and does no other harm.
+pub fn sweep(folder: &Path) {
+    let Ok(folder_itself) = File::open(folder) else { return };
+    if rustix::fs::flock(&folder_itself, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return;
+    }
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Removes a file that may be there.
@@ -50,5 +70,23 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).expect("the file"), b"old");
         assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_swept_but_nothing_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        fs::write(folder.path().join(".other"), "").expect("a file");
+        fs::write(folder.path().join(format!("{UNFINISHED}1")), "half").expect("a file");
+        replace(&path, |file| {
+            // Somebody else sweeps meanwhile.
+            sweep(folder.path());
+            file.write_all(b"new")
+        })
+        .expect("it was not swept");
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 3);
+        sweep(folder.path());
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 2);
+        assert_eq!(fs::read(&path).expect("the file"), b"new");
     }
 }

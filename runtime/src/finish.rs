@@ -61,6 +61,7 @@ pub fn finish(
     took: Duration,
 ) -> Result<Receipt, FinishError> {
     let body = Body::new(job, manifest, &finished.header, finished.segments.clone());
+    atomic_file::sweep(out);
     for (content, record) in finished.results.iter().zip(&body.results) {
         let link = files::add_file(store, &content[..])?;
         assert_eq!(link.cid, record.cid, "run and store compute the same CID");

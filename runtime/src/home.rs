@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 use fedmkt_core::roots::RunId;
 
+use crate::atomic_file;
+
 /// A client's folder.
 #[derive(Clone, Debug)]
 pub struct Home(PathBuf);
@@ -31,6 +33,7 @@ impl Home {
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         make_private(&path)?;
+        atomic_file::sweep(&path);
         Ok(Self(path))
     }
 
@@ -86,6 +89,7 @@ impl Home {
     fn folder(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.0.join(name);
         make_private(&path)?;
+        atomic_file::sweep(&path);
         Ok(path)
     }
 }

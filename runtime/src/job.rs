@@ -9,7 +9,7 @@ use cid::Cid;
 use fedmkt_core::manifest::{Manifest, ManifestError};
 use fedmkt_core::roots::{Hash, JobRoot};
 use fedmkt_store::job::{JobDrive, JobError};
-use fedmkt_store::{BlockStore, StoreError, car};
+use fedmkt_store::{BlockStore, NotACid, StoreError, car};
 
 use crate::home::Home;
 use crate::packed::Packed;
@@ -27,15 +27,13 @@ impl FromStr for Reference {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let name = text.strip_prefix("ipfs://").map(|name| name.trim_end_matches('/'));
-        if let Ok(cid) = name.unwrap_or(text).parse() {
-            return Ok(Self::Cid(cid));
-        }
         let path = PathBuf::from(text);
-        if name.is_none() && path.is_file() {
-            return Ok(Self::Archive(path));
+        match fedmkt_store::parse_cid(text) {
+            Ok(cid) => Ok(Self::Cid(cid)),
+            Err(_) if path.is_file() => Ok(Self::Archive(path)),
+            Err(error @ NotACid::Path) => Err(error.to_string()),
+            Err(_) => Err(format!("{text:?} is no CID, no `ipfs://` URI and no file")),
         }
-        Err(format!("{text:?} is no CID, no `ipfs://` URI and no file"))
     }
 }
 

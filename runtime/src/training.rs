@@ -29,6 +29,8 @@ pub struct Session<'a> {
     pub log: bool,
     /// How long to wait for the worker.
     pub limits: Limits,
+    /// Whether to refuse where the system lacks a wall around the worker.
+    pub require_isolation: bool,
 }
 
 /// Why a run cannot begin or go on. There is no result, and nothing is lost.
@@ -75,7 +77,16 @@ impl<'a> Session<'a> {
     /// The run of a job and a capsule that no market knows.
     pub fn local(job: &'a Job, capsule: &'a Packed) -> Self {
         let run_id = inputs::local_run_id(job.root(), DataRoot(capsule.root.0));
-        Self { job, capsule, run_id, program: Program::this(), cache: None, log: false, limits: Limits::default() }
+        Self {
+            job,
+            capsule,
+            run_id,
+            program: Program::this(),
+            cache: None,
+            log: false,
+            limits: Limits::default(),
+            require_isolation: false,
+        }
     }
 
     /// A worker in which this run has not begun yet. Job and capsule are checked, the trainer is admitted and compiled.
@@ -91,6 +102,7 @@ impl<'a> Session<'a> {
             log: self.log,
             cache: self.cache.as_ref(),
             limits: self.limits,
+            require_isolation: self.require_isolation,
         };
         Ok(Worker::open(&self.program, &setup)?)
     }

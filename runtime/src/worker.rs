@@ -167,6 +167,8 @@ pub struct Setup<'a> {
     pub cache: Option<&'a CodeCache>,
     /// How long to wait.
     pub limits: Limits,
+    /// Whether to refuse where the system lacks a wall, before anything foreign is read.
+    pub require_isolation: bool,
 }
 
 /// A worker process with an open run. It ends with this value, or with the thread that opened it.
@@ -196,6 +198,9 @@ impl Worker {
         let limits = &setup.manifest.limits;
         let data_bytes = OWN_BYTES + limits.memory + limits.output + limits.scratch;
         let mut worker = Self::start(program, data_bytes, setup, limits.step_seconds)?;
+        if let Some(missing) = worker.walls.missing().filter(|_| setup.require_isolation) {
+            return Err(WorkerError::NotIsolated(missing));
+        }
         let open = |path: &Path| File::open(path).map_err(|error| WorkerError::File("open a drive", error));
         let (job, data) = (open(&setup.job.path)?, open(&setup.capsule.path)?);
         let cached = setup.cache.map(|cache| (cache, cache.path(setup)));
@@ -219,9 +224,12 @@ impl Worker {
             Reply::Opened { compiled: false } => {}
             Reply::Opened { compiled: true } => {
                 if let Some((cache, path)) = cached {
-                    let code = worker.written("writing compiled code", &Request::Code)?;
                     // A cache that cannot be written costs time only.
-                    let _ = cache.seal(&path, code);
+                    match worker.written("writing compiled code", &Request::Code) {
+                        Ok(code) => drop(cache.seal(&path, code)),
+                        Err(WorkerError::File(..) | WorkerError::Cannot(Reason::File, _)) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
             }
             other => return Err(worker.nonsense(&other)),

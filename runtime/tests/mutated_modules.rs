@@ -1,6 +1,6 @@
 //! Admission on modules that nobody wrote: it never panics, and what it lets through is valid and can be instantiated.
 
-#[path = "../core/tests/support/changes.rs"]
+#[path = "../fuzz/tests/short/changes.rs"]
 mod changes;
 
 use arbitrary::Unstructured;

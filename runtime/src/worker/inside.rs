@@ -61,22 +61,22 @@ struct Opened {
 
 impl State {
     fn answer(&mut self, request: Request, descriptors: Vec<OwnedFd>) -> Result<Reply, Cannot> {
-        let host = cannot::<io::Error>(Reason::Host);
+        let file_error = cannot::<io::Error>(Reason::File);
         let mut files = descriptors.into_iter().map(File::from);
         let mut file = || files.next().ok_or((Reason::Host, "a descriptor is missing".to_owned()));
         match request {
             Request::Open { run_id, job_root, data_root, bytes, log } => {
                 let mut bytes = bytes.into_iter();
                 let mut bytes = || bytes.next().ok_or((Reason::Host, "a length is missing".to_owned()));
-                let job = map(&file()?, bytes()?).map_err(&host)?;
-                let data = map(&file()?, bytes()?).map_err(&host)?;
+                let job = map(&file()?, bytes()?).map_err(&file_error)?;
+                let data = map(&file()?, bytes()?).map_err(&file_error)?;
                 let inputs = Inputs::open(Arc::new(job), Arc::new(data)).map_err(cannot(Reason::Inputs))?;
                 let admitted = inputs.admit().map_err(cannot(Reason::Refused))?;
                 let engine = Native::new().map_err(cannot(Reason::Host))?;
                 let mut code = Vec::new();
                 if let Ok(mut file) = file() {
                     code.resize(bytes()? as usize, 0);
-                    file.read_exact(&mut code).map_err(&host)?;
+                    file.read_exact(&mut code).map_err(&file_error)?;
                 }
                 let (module, compiled) = match engine.load(&admitted, &code) {
                     Some(module) => (module, false),
@@ -92,7 +92,7 @@ impl State {
             Request::Code => {
                 let opened = self.opened()?;
                 let code = opened.engine.store(&opened.admitted, &opened.module).map_err(cannot(Reason::Host))?;
-                file()?.write_all(&code).map_err(&host)?;
+                file()?.write_all(&code).map_err(&file_error)?;
                 Ok(Reply::Done)
             }
             Request::Begin => {
@@ -108,7 +108,7 @@ impl State {
             }
             Request::Resume { bytes } => {
                 let opened = self.opened()?;
-                let image = map(&file()?, bytes).map_err(&host)?;
+                let image = map(&file()?, bytes).map_err(&file_error)?;
                 let run = Run::resume(
                     opened.engine.clone(),
                     opened.module.clone(),
@@ -136,23 +136,23 @@ impl State {
             Request::Image => {
                 let run = self.run()?;
                 let mut file = file()?;
-                file.set_len(run.layout().total_bytes()).map_err(&host)?;
+                file.set_len(run.layout().total_bytes()).map_err(&file_error)?;
                 run.write_image(|offset, bytes| {
                     file.seek(SeekFrom::Start(offset))?;
                     file.write_all(bytes)
                 })
-                .map_err(&host)?;
+                .map_err(&file_error)?;
                 Ok(Reply::Done)
             }
             Request::Result { index } => {
                 let content = self.run()?.result(index as usize);
                 let content = content.ok_or((Reason::Host, "there is no such result".to_owned()))?;
-                file()?.write_all(&content).map_err(&host)?;
+                file()?.write_all(&content).map_err(&file_error)?;
                 Ok(Reply::Done)
             }
             Request::Peek { name } => {
                 let content = self.run()?.peek(&name).unwrap_or_default();
-                file()?.write_all(&content).map_err(&host)?;
+                file()?.write_all(&content).map_err(&file_error)?;
                 Ok(Reply::Done)
             }
         }

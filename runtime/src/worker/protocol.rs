@@ -100,6 +100,8 @@ pub enum Reason {
     Image,
     /// The engine or the host.
     Host,
+    /// A file that the host handed over cannot be read or written.
+    File,
 }
 
 /// What keeps a worker in.
@@ -109,4 +111,15 @@ pub struct Walls {
     pub seccomp: bool,
     /// No path, no network and no other process can be reached, whatever system calls there are.
     pub landlock: bool,
+}
+
+impl Walls {
+    /// The mechanisms that the system lacks, if any.
+    pub fn missing(self) -> Option<String> {
+        let missing: Vec<_> = [(self.seccomp, "seccomp"), (self.landlock, "Landlock")]
+            .into_iter()
+            .filter_map(|(there, name)| (!there).then_some(name))
+            .collect();
+        (!missing.is_empty()).then(|| missing.join(" and "))
+    }
 }

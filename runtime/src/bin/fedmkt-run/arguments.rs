@@ -25,7 +25,8 @@ Exit codes:
   4    the data does not fit the job
   5    you did not agree
   6    the trainer failed; the receipt says how
-  7    a limit of this computer was reached (time of a step, memory); there is no result
+  7    a limit of this computer was reached (time of a step, memory, a missing wall with
+       --require-isolation); there is no result
   130  interrupted; the same command goes on
 
 Environment:

@@ -23,7 +23,8 @@ use fedmkt_runtime::policy::Policy;
 use fedmkt_runtime::training::{Finished, Session, TrainingError};
 use fedmkt_runtime::worker::{self, CodeCache, Reason, WorkerError};
 use fedmkt_runtime::{metrics, requirement};
-use fedmkt_store::FolderStore;
+use fedmkt_store::job::JobError;
+use fedmkt_store::{FolderStore, StoreError};
 use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
@@ -105,7 +106,12 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         .or_exit(Exit::Data)?;
 
     let cache = CodeCache { folder: home.modules().or_exit(Exit::Host)?, key: identity.cache_key() };
-    let session = Session { cache: Some(cache), log: arguments.log, ..Session::local(&job, &capsule) };
+    let session = Session {
+        cache: Some(cache),
+        log: arguments.log,
+        require_isolation: arguments.require_isolation,
+        ..Session::local(&job, &capsule)
+    };
     let started = Instant::now();
     let finished = train(arguments, &home, &session)?;
     let out = arguments.out.clone().unwrap_or_else(|| default_out(&session));
@@ -121,7 +127,9 @@ fn run(arguments: &Arguments) -> Outcome<()> {
 
 fn exit_of_load(error: &LoadError) -> Exit {
     match error {
-        LoadError::Drive(_) => Exit::Host,
+        LoadError::Drive(_)
+        | LoadError::Store(StoreError::File { .. } | StoreError::Quota { .. })
+        | LoadError::Job(JobError::Store(StoreError::File { .. } | StoreError::Stream(..))) => Exit::Host,
         _ => Exit::Job,
     }
 }
@@ -137,7 +145,7 @@ fn exit_of_training(error: &TrainingError) -> Exit {
     match error {
         TrainingError::Worker(WorkerError::Cannot(Reason::Inputs | Reason::Refused, _)) => Exit::Job,
         TrainingError::Worker(
-            WorkerError::Cannot(..)
+            WorkerError::Cannot(Reason::Host | Reason::Image, _)
             | WorkerError::TooLong { .. }
             | WorkerError::Died(_)
             | WorkerError::Nonsense(_)
@@ -209,7 +217,7 @@ fn train(arguments: &Arguments, home: &Home, session: &Session<'_>) -> Outcome<F
     };
     ctrlc::set_handler(handler).or_exit(Exit::Host)?;
     let most_steps = session.job.manifest.limits.steps;
-    let mut progress = Progress::new(most_steps, interrupted, arguments.require_isolation);
+    let mut progress = Progress::new(most_steps, interrupted);
     let trained = session.train(&mut checkpoints, arguments.checkpoint_every, &mut progress);
     progress.finish();
     match trained {

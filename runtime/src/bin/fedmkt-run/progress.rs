@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fedmkt_runtime::consent::printable;
 use fedmkt_runtime::metrics;
 use fedmkt_runtime::training::{Observer, TrainingError};
-use fedmkt_runtime::worker::{Worker, WorkerError};
+use fedmkt_runtime::worker::Worker;
 use indicatif::{ProgressBar, ProgressStyle};
 
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -24,7 +24,6 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     most_steps: u64,
     interrupted: Arc<AtomicBool>,
-    require_isolation: bool,
     last_line: Instant,
     last_metrics: Instant,
     shown: String,
@@ -32,21 +31,13 @@ pub struct Progress {
 
 impl Progress {
     /// For a run of at most this many steps.
-    pub fn new(most_steps: u64, interrupted: Arc<AtomicBool>, require_isolation: bool) -> Self {
+    pub fn new(most_steps: u64, interrupted: Arc<AtomicBool>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:30} step {pos} of at most {len}  {elapsed}  {msg}");
             ProgressBar::new(most_steps).with_style(style.expect("a template"))
         });
         let now = Instant::now();
-        Self {
-            bar,
-            most_steps,
-            interrupted,
-            require_isolation,
-            last_line: now,
-            last_metrics: now,
-            shown: String::new(),
-        }
+        Self { bar, most_steps, interrupted, last_line: now, last_metrics: now, shown: String::new() }
     }
 
     fn line(&self, line: &str) {
@@ -66,16 +57,7 @@ impl Progress {
 
 impl Observer for Progress {
     fn starts(&mut self, worker: &Worker) -> Result<(), TrainingError> {
-        let walls = worker.walls();
-        let missing: Vec<_> = [(walls.seccomp, "seccomp"), (walls.landlock, "Landlock")]
-            .into_iter()
-            .filter_map(|(there, name)| (!there).then_some(name))
-            .collect();
-        if !missing.is_empty() {
-            let missing = missing.join(" and ");
-            if self.require_isolation {
-                return Err(WorkerError::NotIsolated(missing).into());
-            }
+        if let Some(missing) = worker.walls().missing() {
             self.line(&format!("Notice: this system has no {missing}; the trainer runs behind one wall less."));
         }
         if worker.steps() > 0 {

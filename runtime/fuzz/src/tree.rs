@@ -1,9 +1,7 @@
-//! The file tree against that of Linux: the same random calls on both must answer the same and leave the same behind.
+//! The file tree against that of Linux: the same calls on both must answer the same and leave the same behind.
 //!
 //! What differs on purpose is listed in [`may_differ`]. A path that leads above its directory is not tried on Linux;
 //! `openat2` tells which ones do.
-
-#![cfg(target_os = "linux")]
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,8 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use arbitrary::Unstructured;
 use fedmkt_core::wasi::{Config, Directories, Errno, Files, Function, Item, TreeLimits, Wasi};
-use proptest::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, SeekFrom, openat, openat2};
 use rustix::io::Errno as Linux;
 
@@ -463,7 +461,7 @@ fn may_differ(act: &Act, ours: Errno, linux: Linux) -> bool {
     }
 }
 
-fn check(acts: &[Act]) -> Result<(), TestCaseError> {
+fn check(acts: &[Act]) {
     let (mut guest, mut host) = (Guest::new(), Host::new());
     let mut appends = [false; SLOTS];
     for (index, act) in acts.iter().enumerate() {
@@ -481,18 +479,18 @@ fn check(acts: &[Act]) -> Result<(), TestCaseError> {
         };
         if paths.iter().any(|(at, follow)| host.escapes(at, *follow)) {
             let answer = guest.act(act);
-            prop_assert!(answer.is_err(), "{} {:?} leads above its directory: {:?}", index, act, answer);
+            assert!(answer.is_err(), "{} {:?} leads above its directory: {:?}", index, act, answer);
             continue;
         }
         match (guest.act(act), host.act(act)) {
             (Ok(ours), Ok(linux)) => {
                 let [ours, linux] = [ours, linux].map(|bytes| bytes.escape_ascii().to_string());
-                prop_assert_eq!(ours, linux, "{} {:?}", index, act);
+                assert_eq!(ours, linux, "{} {:?}", index, act);
                 if let Act::Open { slot, append, .. } = act {
                     appends[*slot] = *append;
                 }
             }
-            (Err(ours), Err(linux)) => prop_assert!(
+            (Err(ours), Err(linux)) => assert!(
                 known(linux) == Some(ours) || may_differ(act, ours, linux),
                 "{} {:?}: {:?}, on Linux {:?}",
                 index,
@@ -502,7 +500,7 @@ fn check(acts: &[Act]) -> Result<(), TestCaseError> {
             ),
             // A directory that was removed still has its dots.
             (Ok(ours), Err(Linux::NOENT)) if matches!(act, Act::List(_)) => {
-                prop_assert_eq!(&ours, &[3, b'.', b'/', 3, b'.', b'.']);
+                assert_eq!(&ours, &[3, b'.', b'/', 3, b'.', b'.']);
             }
             // A directory has no offset, and no bytes to move.
             (Err(Errno::Notcapable), Ok(linux)) if is_on_directory(&host, act) => drop(linux),
@@ -510,11 +508,10 @@ fn check(acts: &[Act]) -> Result<(), TestCaseError> {
             (Err(Errno::Notcapable), Ok(linux)) if matches!(act, Act::Write(_, _, 0) | Act::WriteAt(_, _, 0, _)) => {
                 drop(linux)
             }
-            (ours, linux) => prop_assert!(false, "{} {:?}: {:?}, on Linux {:?}", index, act, ours, linux),
+            (ours, linux) => panic!("{index} {act:?}: {ours:?}, on Linux {linux:?}"),
         }
-        prop_assert_eq!(guest.snapshot(), host.snapshot(), "after {} {:?}", index, act);
+        assert_eq!(guest.snapshot(), host.snapshot(), "after {} {:?}", index, act);
     }
-    Ok(())
 }
 
 fn is_on_directory(host: &Host, act: &Act) -> bool {
@@ -524,53 +521,70 @@ fn is_on_directory(host: &Host, act: &Act) -> bool {
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-fn path() -> impl Strategy<Value = String> {
-    let name = prop::sample::select(vec!["a", "a", "a", "b", "b", "b", "c", "c", ".", ".."]);
-    (prop::collection::vec(name, 1..4), prop::sample::select(vec!["", "", "", "/", "//"]))
-        .prop_map(|(names, end)| names.join("/") + end)
-}
+/// The most calls of one input.
+const MOST: usize = 60;
 
-fn at() -> impl Strategy<Value = At> {
-    (prop::option::weighted(0.2, 0..SLOTS), path()).prop_map(|(base, path)| At(base, path))
-}
-
-fn acts() -> impl Strategy<Value = Vec<Act>> {
-    let slot = || 0..SLOTS;
-    // `creat` with `directory` means something else on every version of Linux.
-    let how =
-        prop::sample::select(vec![0, 0, 0, CREATE, CREATE, CREATE | EXCLUSIVE, CREATE | TRUNCATE, DIRECTORY, TRUNCATE]);
-    let open = (at(), slot(), how, any::<bool>(), any::<bool>(), any::<bool>())
-        .prop_map(|(at, slot, how, follow, writes, append)| Act::Open { at, slot, how, follow, writes, append });
-    let act = prop_oneof![
-        5 => open,
-        1 => slot().prop_map(Act::Close),
-        4 => at().prop_map(Act::Mkdir),
-        2 => at().prop_map(Act::Rmdir),
-        2 => at().prop_map(Act::Unlink),
-        4 => (at(), at()).prop_map(|(old, new)| Act::Rename(old, new)),
-        2 => (at(), any::<bool>(), at()).prop_map(|(old, follow, new)| Act::Link(old, follow, new)),
-        3 => (path(), at()).prop_map(|(target, at)| Act::Symlink(target, at)),
-        1 => at().prop_map(Act::Readlink),
-        2 => (at(), any::<bool>()).prop_map(|(at, follow)| Act::Stat(at, follow)),
-        1 => (slot(), 0u32..300).prop_map(|(slot, length)| Act::Read(slot, length)),
-        2 => (slot(), any::<u8>(), 0u32..300).prop_map(|(slot, byte, length)| Act::Write(slot, byte, length)),
-        1 => (slot(), 0u32..300, 0u64..500).prop_map(|(slot, length, at)| Act::ReadAt(slot, length, at)),
-        1 => (slot(), any::<u8>(), 0u32..300, 0u64..9000)
-            .prop_map(|(slot, byte, length, at)| Act::WriteAt(slot, byte, length, at)),
-        1 => (slot(), -300i64..300, 0u64..3).prop_map(|(slot, by, whence)| Act::Seek(slot, by, whence)),
-        1 => (slot(), 0u64..9000).prop_map(|(slot, size)| Act::Cut(slot, size)),
-        1 => (slot(), 0u64..500, 0u64..5000).prop_map(|(slot, offset, length)| Act::Allocate(slot, offset, length)),
-        1 => slot().prop_map(Act::FdStat),
-        1 => slot().prop_map(Act::List),
-    ];
-    prop::collection::vec(act, 1..60)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn the_tree_behaves_as_that_of_linux(acts in acts()) {
-        check(&acts)?;
+pub fn tree(input: &[u8]) -> bool {
+    let mut from = Unstructured::new(input);
+    let mut acts = Vec::new();
+    while !from.is_empty() && acts.len() < MOST {
+        let Ok(act) = act(&mut from) else { break };
+        acts.push(act);
     }
+    check(&acts);
+    true
+}
+
+fn path(from: &mut Unstructured<'_>) -> arbitrary::Result<String> {
+    let mut path = String::new();
+    for number in 0..from.int_in_range(1..=3)? {
+        path.push_str(if number > 0 { "/" } else { "" });
+        path.push_str(from.choose::<&str>(&["a", "a", "a", "b", "b", "b", "c", "c", ".", ".."])?);
+    }
+    path.push_str(from.choose::<&str>(&["", "", "", "/", "//"])?);
+    Ok(path)
+}
+
+fn at(from: &mut Unstructured<'_>) -> arbitrary::Result<At> {
+    let base = if from.ratio(1, 5)? { Some(slot(from)?) } else { None };
+    Ok(At(base, path(from)?))
+}
+
+fn slot(from: &mut Unstructured<'_>) -> arbitrary::Result<usize> {
+    from.choose_index(SLOTS)
+}
+
+fn act(from: &mut Unstructured<'_>) -> arbitrary::Result<Act> {
+    // `creat` with `directory` means something else on every version of Linux.
+    const HOW: [u64; 9] = [0, 0, 0, CREATE, CREATE, CREATE | EXCLUSIVE, CREATE | TRUNCATE, DIRECTORY, TRUNCATE];
+    Ok(match from.int_in_range(0..=33)? {
+        0..=4 => Act::Open {
+            at: at(from)?,
+            slot: slot(from)?,
+            how: *from.choose(&HOW)?,
+            follow: from.arbitrary()?,
+            writes: from.arbitrary()?,
+            append: from.arbitrary()?,
+        },
+        5 => Act::Close(slot(from)?),
+        6..=9 => Act::Mkdir(at(from)?),
+        10..=11 => Act::Rmdir(at(from)?),
+        12..=13 => Act::Unlink(at(from)?),
+        14..=17 => Act::Rename(at(from)?, at(from)?),
+        18..=19 => Act::Link(at(from)?, from.arbitrary()?, at(from)?),
+        20..=22 => Act::Symlink(path(from)?, at(from)?),
+        23 => Act::Readlink(at(from)?),
+        24..=25 => Act::Stat(at(from)?, from.arbitrary()?),
+        26 => Act::Read(slot(from)?, from.int_in_range(0..=299)?),
+        27 => Act::Write(slot(from)?, from.arbitrary()?, from.int_in_range(0..=299)?),
+        28 => Act::ReadAt(slot(from)?, from.int_in_range(0..=299)?, from.int_in_range(0..=499)?),
+        29 => Act::WriteAt(slot(from)?, from.arbitrary()?, from.int_in_range(0..=299)?, from.int_in_range(0..=8999)?),
+        30 => Act::Seek(slot(from)?, from.int_in_range(-300..=299)?, from.int_in_range(0..=2)?),
+        31 => Act::Cut(slot(from)?, from.int_in_range(0..=8999)?),
+        32 => Act::Allocate(slot(from)?, from.int_in_range(0..=499)?, from.int_in_range(0..=4999)?),
+        _ => match from.arbitrary()? {
+            true => Act::FdStat(slot(from)?),
+            false => Act::List(slot(from)?),
+        },
+    })
 }
