@@ -431,6 +431,10 @@ impl Worker {
             return Err(self.died(&error));
         }
         match self.reply(what, limit)? {
+            // The worker knows nothing of names.
+            Reply::Cannot(Reason::File, text) => {
+                Err(WorkerError::Cannot(Reason::File, format!("cannot go on {what}: {text}")))
+            }
             Reply::Cannot(reason, text) => Err(WorkerError::Cannot(reason, text)),
             reply => Ok(reply),
         }

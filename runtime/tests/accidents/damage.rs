@@ -7,8 +7,10 @@ use fedmkt_store::BlockStore;
 
 use crate::support::{self, Client, Done, agreed, find};
 
+type Damage = fn(Vec<u8>) -> Vec<u8>;
+
 /// What can become of a file.
-const DAMAGES: [(&str, fn(Vec<u8>) -> Vec<u8>); 5] = [
+const DAMAGES: [(&str, Damage); 5] = [
     ("a bit", |mut bytes| {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 0x10;
@@ -23,7 +25,7 @@ const DAMAGES: [(&str, fn(Vec<u8>) -> Vec<u8>); 5] = [
     ("zeros", |bytes| vec![0; bytes.len()]),
 ];
 
-fn damage(path: &Path, how: fn(Vec<u8>) -> Vec<u8>) {
+fn damage(path: &Path, how: Damage) {
     let bytes = fs::read(path).expect("a file");
     // Caches are mapped by nobody now, and written over here on purpose.
     fs::write(path, how(bytes)).expect("written");
@@ -43,7 +45,7 @@ fn whatever_the_client_keeps_is_made_again_when_it_is_damaged() {
         let files: Vec<_> =
             find(&client.home().join(folder), "").into_iter().filter(|path| !path.ends_with("lock")).collect();
         // Of the checkpoints the last one, from which the run would go on.
-        let last = files.iter().filter(|path| path.to_string_lossy().ends_with(".state")).next_back().cloned();
+        let last = files.iter().rfind(|path| path.to_string_lossy().ends_with(".state")).cloned();
         let chosen =
             files.iter().filter(|path| !path.to_string_lossy().ends_with(".state") || Some(*path) == last.as_ref());
         for path in chosen {

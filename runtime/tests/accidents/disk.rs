@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use landlock::{ABI, AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus};
+use landlock::{ABI, Access, AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus};
 
 use crate::support::{self, Client, Done, agreed};
 
@@ -137,7 +137,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("a folder") {
         let path = entry.expect("an entry").path();
         let target = to.join(path.file_name().expect("a name"));
-        if path.is_dir() { copy(&path, &target) } else { drop(fs::copy(&path, &target).expect("copied")) }
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).expect("copied");
+        }
     }
 }
 
@@ -160,6 +164,7 @@ fn a_full_disk_is_said_and_room_on_it_is_enough_to_go_on() {
         let file = fs::File::create(&filler).expect("a file");
         let free = rustix::fs::statvfs(disk.path()).map(|stat| stat.f_bavail * stat.f_frsize).expect("room");
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free - left).expect("filled");
+        drop(file);
         let done = run(client.command(&job));
         failed += u32::from(failed_for_want_of_room(&done, &format!("{left} bytes")));
         fs::remove_file(&filler).expect("removed");

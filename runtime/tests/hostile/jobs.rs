@@ -1,0 +1,189 @@
+//! Jobs that are not what they should be.
+
+use std::fs;
+
+use cid::Cid;
+use fedmkt_core::manifest::{Manifest, ResultFile};
+use fedmkt_core::unixfs::{DAG_PB, RAW, block_cid};
+use fedmkt_store::{BlockStore, DAG_CBOR, FolderStore, car, files, put_value};
+
+use crate::support::{self, Client, Done};
+
+fn refused(done: &Done, says: &str) {
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    let last = done.stderr.split("fedmkt-run: ").last().unwrap_or_default();
+    assert!(last.contains(says), "{says:?} is not in {last:?}");
+    assert_eq!(done.json, None);
+}
+
+/// What there is at home after a refusal: nothing was packed, compiled or begun.
+fn nothing_was_done(client: &Client) {
+    assert!(!client.home().join("capsules").exists());
+    assert!(!client.home().join("modules").exists());
+    assert!(!client.home().join("runs").exists());
+}
+
+#[test]
+fn a_job_that_asks_for_the_impossible_is_refused_with_the_field_that_does() {
+    type Change = fn(&mut Manifest);
+    let cases: [(&str, Change); 18] = [
+        ("version", |manifest| manifest.version = 2),
+        ("version", |manifest| manifest.version = u64::MAX),
+        ("profile", |manifest| manifest.profile = "fedmkt-9".into()),
+        ("name", |manifest| manifest.name = "\u{1b}[2J".into()),
+        ("limits.memory", |manifest| manifest.limits.memory = u64::MAX),
+        ("limits.memory", |manifest| manifest.limits.memory = 0),
+        ("limits.steps", |manifest| manifest.limits.steps = 0),
+        ("limits.steps", |manifest| manifest.limits.steps = u64::MAX),
+        ("limits.output", |manifest| manifest.limits.output = u64::MAX),
+        ("limits.scratch", |manifest| manifest.limits.scratch = 1 << 60),
+        ("limits.open_files", |manifest| manifest.limits.open_files = 1 << 40),
+        ("limits.step_seconds", |manifest| manifest.limits.step_seconds = 0),
+        ("limits.step_seconds", |manifest| manifest.limits.step_seconds = u64::MAX),
+        ("steps_per_segment", |manifest| manifest.steps_per_segment = 0),
+        ("steps_per_segment", |manifest| manifest.limits.steps = 7 * 256 + 1),
+        ("results", |manifest| manifest.results.clear()),
+        ("data.most_bytes", |manifest| manifest.data.most_bytes = u64::MAX),
+        ("data.name", |manifest| manifest.data.name = "../data".into()),
+    ];
+    for (field, change) in cases {
+        let client = Client::new();
+        let job = client.publish(&support::trainer(), change).to_string();
+        refused(&client.run(&job), field);
+        nothing_was_done(&client);
+    }
+}
+
+#[test]
+fn results_cannot_be_named_so_that_they_lie_elsewhere() {
+    for name in ["../x", "..", ".", "", "/etc/x", "a/b", "a\\b", "a\0b", "a\nb", &"x".repeat(256)] {
+        let client = Client::new();
+        let named = |manifest: &mut Manifest| {
+            manifest.results[0] = ResultFile { name: name.into(), most_bytes: 100 };
+        };
+        let job = client.publish(&support::trainer(), named).to_string();
+        refused(&client.run(&job), "results");
+        assert!(!client.out().exists());
+    }
+}
+
+#[test]
+fn a_name_in_a_model_cannot_lead_elsewhere() {
+    for name in ["..", "../x", "/x", "a/b", "", "a\u{202e}b\n"] {
+        let client = Client::new();
+        let store = client.store();
+        let leaf = put(&store, RAW, b"1");
+        let model = put(&store, DAG_PB, &[bytes(2, &link(&leaf, name, 1)), bytes(1, &number(1, 1))].concat());
+        let job = client.publish(&support::trainer(), |manifest| manifest.model = model).to_string();
+        refused(&client.run(&job), "not allowed");
+    }
+}
+
+fn put(store: &FolderStore, codec: u64, block: &[u8]) -> Cid {
+    let cid = block_cid(codec, block);
+    store.put_verified(&cid, block).expect("kept");
+    cid
+}
+
+fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// A protobuf field with a number.
+fn number(field: u64, value: u64) -> Vec<u8> {
+    [varint(field << 3), varint(value)].concat()
+}
+
+/// A protobuf field with bytes.
+fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
+    [varint(field << 3 | 2), varint(value.len() as u64), value.to_vec()].concat()
+}
+
+fn link(cid: &Cid, name: &str, tree_bytes: u64) -> Vec<u8> {
+    [bytes(1, &cid.to_bytes()), bytes(2, name.as_bytes()), number(3, tree_bytes)].concat()
+}
+
+/// A file of the same part again and again.
+fn repeated(store: &FolderStore, part: &Cid, part_bytes: u64, times: usize) -> Cid {
+    let links = bytes(2, &link(part, "", part_bytes)).repeat(times);
+    let data = [number(1, 2), number(4, part_bytes).repeat(times)].concat();
+    put(store, DAG_PB, &[links, bytes(1, &data)].concat())
+}
+
+#[test]
+fn a_module_of_a_gigabyte_is_refused_before_it_is_read() {
+    let client = Client::new();
+    let store = client.store();
+    let part = put(&store, RAW, &[0; 1 << 20]);
+    let module = repeated(&store, &part, 1 << 20, 1024);
+    let job = client.publish(&support::trainer(), |manifest| manifest.trainer = module).to_string();
+    refused(&client.run(&job), "1073741824 bytes");
+    // A model of 2^50 bytes in three blocks.
+    let model =
+        (0..2).fold((part, 1u64 << 20), |(cid, bytes), _| (repeated(&store, &cid, bytes, 1 << 15), bytes << 15));
+    let job = client.publish(&support::trainer(), |manifest| manifest.model = model.0).to_string();
+    refused(&client.run(&job), "no class is large enough");
+    // Folders in folders: 2^60 files.
+    let folder = (0..60).fold(put(&store, RAW, b"1"), |below, _| {
+        let both = ["a", "b"].map(|name| bytes(2, &link(&below, name, 1))).concat();
+        put(&store, DAG_PB, &[both, bytes(1, &number(1, 1))].concat())
+    });
+    let job = client.publish(&support::trainer(), |manifest| manifest.model = folder).to_string();
+    refused(&client.run(&job), "too many");
+    nothing_was_done(&client);
+}
+
+#[test]
+fn blocks_that_are_nested_without_end_or_no_blocks_at_all_are_refused() {
+    let client = Client::new();
+    let store = client.store();
+    let nested = put(&store, DAG_CBOR, &[vec![0x81; 1 << 20], vec![0xf6]].concat());
+    refused(&client.run(&nested.to_string()), "not a job manifest");
+    let empty = put(&store, DAG_CBOR, b"");
+    refused(&client.run(&empty.to_string()), "not a job manifest");
+    let text = put_value(&store, &"text").expect("stored");
+    refused(&client.run(&text.to_string()), "not a job manifest");
+    let file = files::add_file(&store, &b"a file"[..]).expect("added").cid;
+    refused(&client.run(&file.to_string()), "not a job");
+    // A folder where the module should be.
+    let folder = put(&store, DAG_PB, &bytes(1, &number(1, 1)));
+    let job = client.publish(&support::trainer(), |manifest| manifest.trainer = folder).to_string();
+    refused(&client.run(&job), "is a folder");
+    nothing_was_done(&client);
+}
+
+#[test]
+fn archives_that_lie_are_refused() {
+    let client = Client::new();
+    let job = client.publish(&support::trainer(), |_| {});
+    let mut good = Vec::new();
+    car::export(&client.store(), &[job], &mut good).expect("exported");
+    let path = client.folder.path().join("job.car");
+    let run = |archive: &[u8]| {
+        fs::write(&path, archive).expect("written");
+        // Blocks before a fault stay in the store.
+        Client::new().run(&path.display().to_string())
+    };
+    let mut flipped = good.clone();
+    *flipped.last_mut().expect("not empty") ^= 1;
+    refused(&run(&flipped), "damaged");
+    refused(&run(&good[..good.len() - 1]), "cut short");
+    refused(&run(&[good.as_slice(), &[0xff; 9]].concat()), "impossible length");
+    refused(&run(&[good.as_slice(), &[0xff, 0xff, 0xff, 0x7f]].concat()), "the limit is");
+    refused(&run(b""), "it is empty");
+    refused(&run(b"PK\x03\x04 some other archive"), "CAR");
+    let mut rootless = Vec::new();
+    car::export(&client.store(), &[], &mut rootless).expect("exported");
+    refused(&run(&rootless), "has no root");
+    // The job's block without what it links to.
+    let block = client.store().get(&job).expect("the job");
+    let at = good.windows(block.len()).position(|window| window == block).expect("it is there");
+    refused(&run(&good[..at + block.len()]), "is not in the store");
+    assert_eq!(run(&good).code, Some(0), "after all that, the right one");
+}
