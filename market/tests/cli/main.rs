@@ -1,5 +1,6 @@
 //! `fedmkt` as people and scripts use it: what it prints where, and with which exit code it ends.
 
+mod accidents;
 mod check;
 mod help;
 mod inspect;
