@@ -187,6 +187,21 @@ impl Grant {
         })
     }
 
+    /// The capsule without a salt, packed into `folder`: what a verifier of open data needs no identity for.
+    ///
+    /// # Errors
+    /// As [`Self::pack`].
+    pub fn pack_open(&self, manifest: &Manifest, folder: &Path) -> Result<Packed, GrantError> {
+        let (bytes, most) = (self.packed_bytes(), manifest.data.most_bytes);
+        if bytes > most {
+            return Err(GrantError::TooLarge { path: self.path.clone(), bytes, most });
+        }
+        Packed::write(folder, "open", false, |file| {
+            let root = self.write(file, None, &mut |_| {})?;
+            Ok(tree::padded_root(root, tree::log2_size_for(bytes), manifest.machine.class.log2_data()))
+        })
+    }
+
     fn write(
         &self,
         file: &mut File,

@@ -3,11 +3,16 @@
 //! - A step to be replayed is a [`step::Step`]: the replayer's image and three drives as files.
 //! - [`machine::Machine`] is what can replay it: [`cartesi::Cartesi`], which also gives hashes that a contract can work
 //!   with, or [`qemu::Qemu`], which shows only that the result is the same on another processor.
+//! - [`subject`] is the receipt that is checked; [`recompute`] runs it natively; [`difference`] says where two states
+//!   differ.
 //! - [`template`] computes the machine's hashes from the drives' roots, without any machine.
 
 pub mod cartesi;
+pub mod difference;
 pub mod machine;
 mod process;
 pub mod qemu;
+pub mod recompute;
 pub mod step;
+pub mod subject;
 pub mod template;

@@ -58,6 +58,7 @@ pub fn build(workspace: &Workspace) -> Result<Image> {
         "--bin",
         "fedmkt-replayer",
     ]);
+    build.args(["--features", "tail-calls"]).env("RUSTC_BOOTSTRAP", "wasmi");
     run(build.arg(FEATURE))?;
     let program = workspace.target().join(Target::RiscV.triple()).join("machine/fedmkt-replayer");
     let elf = std::fs::read(&program).with_context(|| format!("{} was not made", program.display()))?;

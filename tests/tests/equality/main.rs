@@ -1,0 +1,112 @@
+//! One run, every engine: Wasmtime, wasmi on this computer, and the replayer in QEMU and in the Cartesi Machine come to
+//! the same state roots, the same exit and the same files.
+
+mod everywhere;
+mod generated;
+mod job;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use everywhere::{Machines, compare};
+use fedmkt_core::image::Status;
+use fedmkt_runtime::engine::Native;
+use generated::{Form, Generated};
+use job::Job;
+
+fn machines() -> &'static Machines {
+    static MACHINES: OnceLock<Machines> = OnceLock::new();
+    MACHINES.get_or_init(Machines::find)
+}
+
+fn native() -> Native {
+    static NATIVE: OnceLock<Native> = OnceLock::new();
+    NATIVE.get_or_init(|| Native::new().expect("Wasmtime")).clone()
+}
+
+/// What came of a generated module.
+#[derive(Default, Debug)]
+struct Tally {
+    modules: u32,
+    done: u32,
+    trapped: u32,
+    other: u32,
+    refused: u32,
+    calls: u32,
+}
+
+/// Compares the module of a seed everywhere. Functions that trap are left out of most modules: a state after a trap
+/// tells nothing of what was computed before.
+fn generated(seed: u64, form: Form, tally: &mut Tally) {
+    let generated = Generated::new(seed, form);
+    let none = Machines::none();
+    let trial = |called: &[u32]| {
+        let job = Job::of(&generated.trainer(called), 8);
+        compare(&job, &native(), &none, |_| false)
+    };
+    if let Ok(Err(refusal)) = trial(&[]) {
+        assert!(form == Form::Stepper, "seed {seed}: a command is refused: {refusal}");
+        tally.refused += 1;
+        return;
+    }
+    let mut called: Vec<u32> = (0..generated.functions).collect();
+    if !seed.is_multiple_of(8) {
+        called.retain(|&function| {
+            let history = trial(&[function]).unwrap_or_else(|difference| report(&generated, &[function], &difference));
+            history.is_ok_and(|history| history.last.status != Status::Trapped)
+        });
+    }
+    let job = Job::of(&generated.trainer(&called), 8);
+    match compare(&job, &native(), machines(), |step| step % 2 == seed % 2 || step == 0) {
+        Err(difference) => {
+            // The smallest set of calls that still differs.
+            let mut least = called.clone();
+            for function in called {
+                let fewer: Vec<u32> = least.iter().copied().filter(|&other| other != function).collect();
+                let job = Job::of(&generated.trainer(&fewer), 8);
+                if compare(&job, &native(), machines(), |_| true).is_err() {
+                    least = fewer;
+                }
+            }
+            report(&generated, &least, &difference);
+        }
+        Ok(Err(refusal)) => panic!("seed {seed}: {refusal}"),
+        Ok(Ok(history)) => {
+            tally.modules += 1;
+            tally.calls += called.len() as u32;
+            match history.last.status {
+                Status::Done => tally.done += 1,
+                Status::Trapped => tally.trapped += 1,
+                _ => tally.other += 1,
+            }
+        }
+    }
+}
+
+/// Keeps the module, and fails.
+fn report(generated: &Generated, called: &[u32], difference: &everywhere::Difference) -> ! {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("differences");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let path = folder.join(format!("{}.wasm", generated.name()));
+    std::fs::write(&path, generated.trainer(called)).expect("written");
+    panic!("{difference}\nthe module is {}: reduce it, and keep it in tests/regressions", path.display());
+}
+
+fn generate(seeds: std::ops::Range<u64>, form: Form) {
+    let mut tally = Tally::default();
+    for seed in seeds {
+        generated(seed, form, &mut tally);
+    }
+    eprintln!("{form:?}: {tally:?}");
+    assert!(tally.modules > 0 && tally.calls > 4 * tally.modules, "too little is compared: {tally:?}");
+}
+
+#[test]
+fn generated_steppers_are_the_same_everywhere() {
+    generate(0..150, Form::Stepper);
+}
+
+#[test]
+fn generated_commands_are_the_same_everywhere() {
+    generate(1000..1100, Form::Command);
+}

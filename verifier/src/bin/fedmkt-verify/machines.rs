@@ -1,0 +1,44 @@
+//! The machines of this computer.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use fedmkt_runtime::home::Home;
+use fedmkt_verifier::cartesi::Cartesi;
+use fedmkt_verifier::machine::{Failure, Machine};
+use fedmkt_verifier::qemu::Qemu;
+use fedmkt_verifier::step::Image;
+
+use crate::arguments::{self, Engine};
+use crate::{Ended, Exit, OrExit, Outcome};
+
+/// How often a long replay is saved.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(300);
+
+/// The machine that was asked for, or the best that there is.
+pub fn choose(engine: Option<Engine>, home: &Home) -> Outcome<Box<dyn Machine>> {
+    let cartesi = || -> Result<Box<dyn Machine>, Failure> {
+        Ok(Box::new(Cartesi::find()?.with_snapshots(&home.path().join("replays"), SNAPSHOT_EVERY)))
+    };
+    let qemu = || -> Result<Box<dyn Machine>, Failure> { Ok(Box::new(Qemu::find()?)) };
+    match engine {
+        Some(Engine::Cartesi) => cartesi().or_exit(Exit::Host),
+        Some(Engine::Qemu) => qemu().or_exit(Exit::Host),
+        Some(Engine::Native) => Err(Ended(Exit::Usage, anyhow!("`native` is no machine: give `qemu` or `cartesi`"))),
+        None => cartesi()
+            .or_else(|no_cartesi| {
+                eprintln!("Note: {no_cartesi}. QEMU shows the same, but yields no machine hash.");
+                qemu()
+            })
+            .or_exit(Exit::Host),
+    }
+}
+
+/// The image that was named, or the one that is found.
+pub fn image(arguments: &arguments::Image) -> Outcome<Image> {
+    match &arguments.image {
+        Some(path) => Image::read(path),
+        None => Image::find(),
+    }
+    .or_exit(Exit::Host)
+}

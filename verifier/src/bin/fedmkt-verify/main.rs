@@ -1,0 +1,75 @@
+//! `fedmkt-verify`: shows whether a receipt is true.
+
+mod arguments;
+mod doctor;
+mod inputs;
+mod machines;
+mod progress;
+mod replay;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use fedmkt_runtime::worker;
+
+use arguments::{Arguments, Command};
+
+/// How the command ends, unless it succeeds; its number is the exit code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Exit {
+    Host = 1,
+    Usage = 2,
+    Different = 3,
+    Inconclusive = 4,
+    Interrupted = 130,
+}
+
+/// Why the command ends without success.
+struct Ended(Exit, anyhow::Error);
+
+type Outcome<T> = Result<T, Ended>;
+
+/// Says with which code an error ends the command.
+trait OrExit<T> {
+    fn or_exit(self, exit: Exit) -> Outcome<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
+    fn or_exit(self, exit: Exit) -> Outcome<T> {
+        self.map_err(|error| Ended(exit, error.into()))
+    }
+}
+
+fn main() -> ExitCode {
+    worker::enter();
+    let done = match Arguments::parse().command {
+        Command::Replay(arguments) => replay::replay(&arguments),
+        Command::Hash(arguments) => replay::hash(&arguments),
+        Command::Audit(arguments) => replay::audit(&arguments),
+        Command::Doctor => doctor::doctor(),
+        Command::Template(arguments) => doctor::template(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Ended(exit, error)) => {
+            let word = match exit {
+                Exit::Different => "different",
+                Exit::Inconclusive => "inconclusive",
+                _ => "error",
+            };
+            eprintln!("{word}: {}", sentence(&error));
+            ExitCode::from(exit as u8)
+        }
+    }
+}
+
+/// An error with its causes, each told once: many errors name their cause themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
