@@ -14,6 +14,7 @@ use fedmkt_machine::engine::Wasmi;
 use fedmkt_machine::exit::Exit;
 use fedmkt_runtime::engine::Native;
 use fedmkt_verifier::cartesi::Cartesi;
+use fedmkt_verifier::difference;
 use fedmkt_verifier::machine::{Machine, Replayed};
 use fedmkt_verifier::qemu::Qemu;
 use fedmkt_verifier::step::{Image, Limit, Step};
@@ -141,18 +142,20 @@ pub fn compare(
         ("wasmi, restored before each step", history(Wasmi::new(), &admitted, job, true)),
     ] {
         let step = (0..).zip(ours.roots.iter().skip(1).zip(theirs.roots.iter().skip(1))).find(|(_, (a, b))| a != b);
-        let difference = |step, what| Difference { place: place.into(), step, what };
-        if let Some((step, (a, b))) = step {
-            return Err(difference(
-                step,
-                format!("state root {b} instead of {a}; last {:?}, {:?}", ours.last, theirs.last),
-            ));
+        let differs = |step, what| Difference { place: place.into(), step, what };
+        if let Some((step, _)) = step {
+            let next = step as usize + 1;
+            let limits = &job.inputs.manifest().limits;
+            let images = ours.images.get(next).zip(theirs.images.get(next));
+            let found = images.and_then(|(ours, theirs)| difference::first(ours, theirs, limits));
+            let what = match found {
+                Some(found) => found.to_string(),
+                None => format!("it ended in {} instead of {}", theirs.last.status, ours.last.status),
+            };
+            return Err(differs(step, what));
         }
         if ours.last != theirs.last || ours.results != theirs.results {
-            return Err(difference(
-                ours.last.steps,
-                format!("it ended in {:?} instead of {:?}", theirs.last, ours.last),
-            ));
+            return Err(differs(ours.last.steps, format!("it ended in {:?} instead of {:?}", theirs.last, ours.last)));
         }
     }
     if let Some(image) = &machines.image {

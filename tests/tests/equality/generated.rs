@@ -79,7 +79,7 @@ const RESULT_BYTES: i32 = 65_536;
 const KEPT: u64 = 1024;
 
 /// What each call of a function may burn before it traps.
-const FUEL: i32 = 3_000;
+const FUEL: i32 = 20_000;
 
 /// wasm-smith's module, taken apart.
 pub struct Generated {
@@ -108,7 +108,7 @@ impl Generated {
         config.custom_page_sizes_enabled = false;
         config.reference_types_enabled = form == Form::Command;
         config.bulk_memory_enabled = form == Form::Command;
-        config.extended_const_enabled = random.below(2) == 0;
+        config.extended_const_enabled = false;
         config.disallow_traps = random.below(5) > 0;
         config.max_imports = 0;
         config.max_memories = 1;
@@ -117,9 +117,9 @@ impl Generated {
         config.memory_max_size_required = random.below(2) == 0;
         config.max_table_elements = 1000;
         config.table_max_size_required = true;
-        config.min_funcs = 4;
-        config.max_funcs = 16;
-        config.max_instructions = 400;
+        config.min_funcs = 10;
+        config.max_funcs = 30;
+        config.max_instructions = 200;
         config.allow_start_export = random.below(4) == 0;
         config.min_uleb_size = 1;
         let mut module = wasm_smith::Module::new(config, &mut Unstructured::new(&bytes)).expect("a module");
@@ -152,6 +152,17 @@ impl Reencode for Shift {
 
     fn function_index(&mut self, function: u32) -> Result<u32, Error<Self::Error>> {
         Ok(function + self.0)
+    }
+
+    /// The profile has no `externref`; wasm-smith cannot do without.
+    fn abstract_heap_type(
+        &mut self,
+        ty: wasmparser::AbstractHeapType,
+    ) -> Result<wasm_encoder::AbstractHeapType, Error<Self::Error>> {
+        match ty {
+            wasmparser::AbstractHeapType::Extern => Ok(wasm_encoder::AbstractHeapType::Func),
+            other => Ok(wasm_encoder::reencode::utils::abstract_heap_type(self, other)),
+        }
     }
 }
 
@@ -234,7 +245,7 @@ fn assemble(
             entry("fedmkt_init", number, &[I::I32Const(0)]);
             let count = [I::GlobalGet(counter), I::I32Const(1), I::I32Add, I::GlobalSet(counter)];
             let done = [I::GlobalGet(counter), I::I32Const(3), I::I32GeS];
-            entry("fedmkt_step", number, &[&count[..], &done].concat());
+            entry("fedmkt_step", number, &[&write_result()[..], &count, &done].concat());
         }
     }
 
@@ -336,8 +347,7 @@ impl<'a> Body<'a> {
                 wasmparser::ValType::V128 => {
                     I::V128Const((u128::from(number) << 64 | u128::from(self.random.interesting())) as i128)
                 }
-                wasmparser::ValType::Ref(ty) if ty.is_func_ref() => I::RefNull(HeapType::FUNC),
-                wasmparser::ValType::Ref(_) => I::RefNull(HeapType::EXTERN),
+                wasmparser::ValType::Ref(_) => I::RefNull(HeapType::FUNC),
             });
         }
         self.code.push(I::Call(function));

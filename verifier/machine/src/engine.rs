@@ -1,6 +1,7 @@
 //! wasmi as an engine.
 
 use alloc::collections::BTreeSet;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -15,6 +16,8 @@ use wasmi::{
 };
 
 use wasmi_core::LimiterError;
+
+use crate::select;
 
 const WASI_MODULE: &str = "wasi_snapshot_preview1";
 
@@ -120,7 +123,8 @@ impl Engine for Wasmi {
     type Error = WasmiError;
 
     fn compile(&self, admitted: &Admitted) -> Result<Module, WasmiError> {
-        Ok(Module::new(&self.0, &admitted.wasm)?)
+        let wasm = select::shielded(&admitted.wasm).map_err(|error| Error::new(error.to_string()))?;
+        Ok(Module::new(&self.0, &wasm)?)
     }
 
     fn instantiate(&self, module: &Module, wasi: Wasi) -> Result<Option<WasmiInstance>, WasmiError> {

@@ -25,7 +25,7 @@ impl Server {
         let address = listener.local_addr().map_err(failed)?;
         let mut command = Command::new(program);
         command
-            .args(["--server-fd=0", "--log-level=warn"])
+            .args(["--server-fd=0", "--log-level=error"])
             .stdin(OwnedFd::from(listener))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
