@@ -1,6 +1,7 @@
 //! One run, every engine: Wasmtime, wasmi on this computer, and the replayer in QEMU and in the Cartesi Machine come to
 //! the same state roots, the same exit and the same files.
 
+mod dense;
 mod everywhere;
 mod generated;
 mod job;
@@ -52,7 +53,8 @@ fn generated(seed: u64, form: Form, tally: &mut Tally) {
     let mut called: Vec<u32> = (0..generated.functions).collect();
     if !seed.is_multiple_of(8) {
         called.retain(|&function| {
-            let history = trial(&[function]).unwrap_or_else(|difference| report(&generated, &[function], &difference));
+            let history = trial(&[function])
+                .unwrap_or_else(|difference| report(&generated.name(), &generated.trainer(&[function]), &difference));
             history.is_ok_and(|history| history.last.status != Status::Trapped)
         });
     }
@@ -68,7 +70,7 @@ fn generated(seed: u64, form: Form, tally: &mut Tally) {
                     least = fewer;
                 }
             }
-            report(&generated, &least, &difference);
+            report(&generated.name(), &generated.trainer(&least), &difference);
         }
         Ok(Err(refusal)) => panic!("seed {seed}: {refusal}"),
         Ok(Ok(history)) => {
@@ -83,12 +85,40 @@ fn generated(seed: u64, form: Form, tally: &mut Tally) {
     }
 }
 
+/// Compares the dense module of a seed everywhere.
+fn dense(seed: u64, machines: &Machines, tally: &mut Tally) {
+    let all: Vec<u32> = (0..dense::FUNCTIONS).collect();
+    let trial = |called: &[u32], machines: &Machines| {
+        let job = Job::of(&dense::trainer(seed, called), dense::STEPS + 1);
+        compare(&job, &native(), machines, |step| step > 0 && step % 5 == seed % 5)
+    };
+    match trial(&all, machines) {
+        Ok(Ok(history)) => {
+            assert!(history.last.steps == dense::STEPS + 1, "seed {seed}: {:?}", history.last);
+            tally.modules += 1;
+            tally.done += 1;
+            tally.calls += dense::FUNCTIONS;
+        }
+        Ok(Err(refusal)) => panic!("seed {seed}: {refusal}"),
+        Err(difference) => {
+            let mut least = all.clone();
+            for function in all {
+                let fewer: Vec<u32> = least.iter().copied().filter(|&other| other != function).collect();
+                if trial(&fewer, machines).is_err() {
+                    least = fewer;
+                }
+            }
+            report(&format!("dense-{seed}"), &dense::trainer(seed, &least), &difference);
+        }
+    }
+}
+
 /// Keeps the module, and fails.
-fn report(generated: &Generated, called: &[u32], difference: &everywhere::Difference) -> ! {
+fn report(name: &str, wasm: &[u8], difference: &everywhere::Difference) -> ! {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("differences");
     std::fs::create_dir_all(&folder).expect("a folder");
-    let path = folder.join(format!("{}.wasm", generated.name()));
-    std::fs::write(&path, generated.trainer(called)).expect("written");
+    let path = folder.join(format!("{name}.wasm"));
+    std::fs::write(&path, wasm).expect("written");
     panic!("{difference}\nthe module is {}: reduce it, and keep it in tests/regressions", path.display());
 }
 
@@ -112,4 +142,13 @@ fn generated_steppers_are_the_same_everywhere() {
 #[test]
 fn generated_commands_are_the_same_everywhere() {
     generate(1000..1100, Form::Command);
+}
+
+#[test]
+fn dense_functions_are_the_same_in_engines() {
+    let mut tally = Tally::default();
+    for seed in 0..500 {
+        dense(seed, &Machines::none(), &mut tally);
+    }
+    eprintln!("dense: {tally:?}");
 }

@@ -17,7 +17,7 @@ use wasmi::{
 
 use wasmi_core::LimiterError;
 
-use crate::select;
+use crate::shield;
 
 const WASI_MODULE: &str = "wasi_snapshot_preview1";
 
@@ -123,7 +123,7 @@ impl Engine for Wasmi {
     type Error = WasmiError;
 
     fn compile(&self, admitted: &Admitted) -> Result<Module, WasmiError> {
-        let wasm = select::shielded(&admitted.wasm).map_err(|error| Error::new(error.to_string()))?;
+        let wasm = shield::shielded(&admitted.wasm).map_err(|error| Error::new(error.to_string()))?;
         Ok(Module::new(&self.0, &wasm)?)
     }
 

@@ -7,7 +7,7 @@
 //! - [`exit`]: what the machine's exit code means.
 //! - [`replay`]: from the drives to the next state.
 //! - [`engine`]: wasmi as an engine of `fedmkt-core`. The host uses it too, to compare.
-//! - [`select`]: a fault of wasmi's, kept away from guests.
+//! - [`shield`]: faults of wasmi's, kept away from guests.
 //! - [`device_tree`] and [`misaligned`]: what the hardware asks for.
 #![no_std]
 
@@ -21,4 +21,4 @@ pub mod exit;
 pub mod memory_map;
 pub mod misaligned;
 pub mod replay;
-pub mod select;
+pub mod shield;
