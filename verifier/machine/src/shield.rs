@@ -532,7 +532,8 @@ mod tests {
 
     #[test]
     fn blocks_and_branches_carry_values() {
-        let cases: [(&str, fn(i32) -> i32); 9] = [
+        type Case = (&'static str, fn(i32) -> i32);
+        let cases: [Case; 9] = [
             ("local.get 0 i32.const 1 block (param i32 i32) (result i32 i32) i32.add i32.const 2 end i32.mul", |x| {
                 (x + 1) * 2
             }),

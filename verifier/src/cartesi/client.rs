@@ -130,7 +130,8 @@ impl Client {
         let mut length = None;
         loop {
             line.clear();
-            if reader.read_line(&mut line)? == 0 {
+            reader.read_line(&mut line)?;
+            if !line.ends_with('\n') {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
