@@ -5,14 +5,15 @@
 //! 1. *Scan*: every operator and section is looked up in the profile's allow-list, imports, exports and the restore
 //!    rules are checked, and sizes are held against [`limits`]. All findings are reported at once.
 //! 2. *Validate*: wasmparser checks the module with the profile's features and nothing more.
-//! 3. *Instrument*: stack metering goes into the functions, memory gets its maximum, mutable globals and the start
-//!    function get exported names, custom sections go.
+//! 3. *Instrument*: NaNs are settled where they can be seen, stack metering goes into the functions, memory gets its
+//!    maximum, mutable globals and the start function get exported names, custom sections go.
 //!
 //! The same bytes and limits give the same bytes. Time and memory are linear in the module's size.
 
 mod findings;
 mod instrument;
 pub mod limits;
+mod nan;
 mod profile;
 mod scan;
 
@@ -89,7 +90,7 @@ pub struct MemoryBounds {
 /// With everything that is not allowed.
 pub fn admit(wasm: &[u8], limits: &ModuleLimits) -> Result<Admitted, Refusal> {
     let module = scan::scan(wasm, limits)?;
-    let bodies = profile::validate(wasm, module.imported_functions)?;
+    let bodies = profile::validate(&module)?;
     Ok(instrument::instrument(&module, &bodies))
 }
 

@@ -7,11 +7,12 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use wasm_encoder::{
-    BlockType, CodeSection, ConstExpr, Encode, ExportKind, ExportSection, Function, GlobalSection, GlobalType,
-    Instruction, MemorySection, MemoryType, RawSection, SectionId, ValType,
+    BlockType, CodeSection, ConstExpr, Encode, ExportKind, ExportSection, Function, GlobalSection, GlobalType, Ieee32,
+    Ieee64, Instruction, MemorySection, MemoryType, RawSection, SectionId, ValType,
 };
 use wasmparser::{BinaryReader, FunctionBody, Operator};
 
+use super::nan::{Added, Insertion, Shape, Type};
 use super::profile::BodyFacts;
 use super::scan::Module;
 use super::{Admitted, MemoryBounds, MutableGlobal, START_EXPORT, limits};
@@ -184,65 +185,189 @@ fn encoder_type(ty: wasmparser::ValType) -> ValType {
 fn code_section(module: &Module<'_>, facts: &[BodyFacts], types: &mut ResultTypes) -> CodeSection {
     let mut section = CodeSection::new();
     for ((body, facts), &ty) in module.bodies.iter().zip(facts).zip(&module.functions) {
+        let ty = &module.types[ty as usize];
         let words = facts.frame_words + limits::FRAME_WORDS;
-        if !facts.calls && words <= limits::LEAF_WORDS {
+        let metered = facts.calls || words > limits::LEAF_WORDS;
+        let meter = metered.then(|| Meter { words, block: types.block_type(ty.results()), counter: module.globals });
+        if meter.is_none() && facts.insertions.is_empty() {
             section.raw(&module.wasm[body.range()]);
         } else {
-            let block = types.block_type(module.types[ty as usize].results());
-            section.function(&metered(module.wasm, body, words, block, module.globals));
+            section.function(&rewritten(module.wasm, body, ty.params().len(), &facts.insertions, meter));
         }
     }
     section
 }
 
-/// The body with its frame counted on the way in and out. `return` becomes a branch out of a block around the body, to
-/// which branches to the function's own label lead as well.
-fn metered(wasm: &[u8], body: &FunctionBody<'_>, words: u32, block: BlockType, stack: u32) -> Function {
+/// How a frame is counted.
+struct Meter {
+    words: u32,
+    /// The type of the block around the body.
+    block: BlockType,
+    /// The global.
+    counter: u32,
+}
+
+/// The body with NaNs settled and its frame counted on the way in and out. `return` then becomes a branch out of a block
+/// around the body, to which branches to the function's own label lead as well.
+fn rewritten(
+    wasm: &[u8],
+    body: &FunctionBody<'_>,
+    params: usize,
+    insertions: &[Insertion],
+    meter: Option<Meter>,
+) -> Function {
     const READ: &str = "the body was read before";
     let locals = body.get_locals_reader().expect(READ);
-    let groups: Vec<_> = locals
+    let mut groups: Vec<_> = locals
         .into_iter()
         .map(|group| {
             let (count, ty) = group.expect(READ);
             (count, encoder_type(ty))
         })
         .collect();
+    let first_scratch = params as u32 + groups.iter().map(|(count, _)| count).sum::<u32>();
+    let scratch = Scratch::new(insertions, first_scratch, &mut groups);
     let mut out = Function::new(groups);
-    out.instruction(&Instruction::GlobalGet(stack))
-        .instruction(&Instruction::I32Const(words as i32))
-        .instruction(&Instruction::I32Add)
-        .instruction(&Instruction::GlobalSet(stack))
-        .instruction(&Instruction::GlobalGet(stack))
-        .instruction(&Instruction::I32Const(limits::STACK_WORDS as i32))
-        .instruction(&Instruction::I32GtU)
-        .instruction(&Instruction::If(BlockType::Empty))
-        .instruction(&Instruction::Unreachable)
-        .instruction(&Instruction::End)
-        .instruction(&Instruction::Block(block));
+    if let Some(Meter { words, block, counter }) = meter {
+        out.instruction(&Instruction::GlobalGet(counter))
+            .instruction(&Instruction::I32Const(words as i32))
+            .instruction(&Instruction::I32Add)
+            .instruction(&Instruction::GlobalSet(counter))
+            .instruction(&Instruction::GlobalGet(counter))
+            .instruction(&Instruction::I32Const(limits::STACK_WORDS as i32))
+            .instruction(&Instruction::I32GtU)
+            .instruction(&Instruction::If(BlockType::Empty))
+            .instruction(&Instruction::Unreachable)
+            .instruction(&Instruction::End)
+            .instruction(&Instruction::Block(block));
+    }
 
     let mut operators = body.get_operators_reader().expect(READ);
-    let mut copied = operators.original_position();
+    let mut copy = Copy { wasm, done: operators.original_position(), out };
+    let mut insertions = insertions.iter().copied().peekable();
     let mut depth = 0;
-    while !operators.eof() {
+    while meter.is_some() && !operators.eof() {
         let (operator, offset) = operators.read_with_offset().expect(READ);
         match operator {
             Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => depth += 1,
             // The last `end` closes the block around the body.
             Operator::End => depth -= i32::from(depth > 0),
             Operator::Return => {
-                out.raw(wasm[copied..offset].iter().copied());
-                out.instruction(&Instruction::Br(depth as u32));
-                copied = operators.original_position();
+                while let Some(insertion) = insertions.next_if(|insertion| insertion.at <= offset) {
+                    copy.insert(insertion, &scratch);
+                }
+                copy.up_to(offset);
+                copy.out.instruction(&Instruction::Br(depth as u32));
+                copy.done = operators.original_position();
             }
             _ => {}
         }
     }
-    out.raw(wasm[copied..body.range().end].iter().copied());
+    for insertion in insertions {
+        copy.insert(insertion, &scratch);
+    }
+    copy.up_to(body.range().end);
 
-    out.instruction(&Instruction::GlobalGet(stack))
-        .instruction(&Instruction::I32Const(words as i32))
-        .instruction(&Instruction::I32Sub)
-        .instruction(&Instruction::GlobalSet(stack))
-        .instruction(&Instruction::End);
+    let mut out = copy.out;
+    if let Some(Meter { words, counter, .. }) = meter {
+        out.instruction(&Instruction::GlobalGet(counter))
+            .instruction(&Instruction::I32Const(words as i32))
+            .instruction(&Instruction::I32Sub)
+            .instruction(&Instruction::GlobalSet(counter))
+            .instruction(&Instruction::End);
+    }
     out
 }
+
+/// A body that is being copied.
+struct Copy<'a> {
+    wasm: &'a [u8],
+    /// The offset of what is not copied yet.
+    done: usize,
+    out: Function,
+}
+
+impl Copy<'_> {
+    fn up_to(&mut self, offset: usize) {
+        self.out.raw(self.wasm[self.done..offset].iter().copied());
+        self.done = offset;
+    }
+
+    fn insert(&mut self, Insertion { at, what }: Insertion, scratch: &Scratch) {
+        match what {
+            // Instead of the `br_if` before it.
+            Added::BranchEnd { .. } => self.done = at,
+            _ => self.up_to(at),
+        }
+        let out = &mut self.out;
+        match what {
+            Added::Operand { ty, shape, local } => scratch.settle(ty, shape, local, out),
+            Added::Local { ty, shape, local } => {
+                out.instruction(&Instruction::LocalGet(local));
+                scratch.settle(ty, shape, Some(local), out);
+                out.instruction(&Instruction::LocalSet(local));
+            }
+            Added::Else => {
+                out.instruction(&Instruction::Else);
+            }
+            Added::BranchBegin => {
+                out.instruction(&Instruction::If(BlockType::Empty));
+            }
+            Added::BranchEnd { depth } => {
+                out.instruction(&Instruction::Br(depth + 1)).instruction(&Instruction::End);
+            }
+        }
+    }
+}
+
+/// The locals with which operands are settled: for f32, f64 and vectors, those that are needed.
+struct Scratch([u32; 3]);
+
+impl Scratch {
+    /// Adds them to the groups of locals.
+    fn new(insertions: &[Insertion], first: u32, groups: &mut Vec<(u32, ValType)>) -> Self {
+        let mut next = first;
+        Self([(Type::F32, ValType::F32), (Type::F64, ValType::F64), (Type::V128, ValType::V128)].map(
+            |(wanted, local)| {
+                let index = next;
+                let needs =
+                    |added: &Insertion| matches!(added.what, Added::Operand { ty, local: None, .. } if ty == wanted);
+                if insertions.iter().any(needs) {
+                    groups.push((1, local));
+                    next += 1;
+                }
+                index
+            },
+        ))
+    }
+
+    /// `x == x ? x : canonical` for the operand on the top, which `local` may hold too.
+    fn settle(&self, ty: Type, shape: Shape, local: Option<u32>, out: &mut Function) {
+        let local = local.unwrap_or_else(|| {
+            let scratch = self.0[ty as usize];
+            out.instruction(&Instruction::LocalTee(scratch));
+            scratch
+        });
+        let (canonical, equal, choose) = match (ty, shape) {
+            (Type::F32, _) => (Instruction::F32Const(Ieee32::new(F32_NAN)), Instruction::F32Eq, Instruction::Select),
+            (Type::F64, _) => (Instruction::F64Const(Ieee64::new(F64_NAN)), Instruction::F64Eq, Instruction::Select),
+            (Type::V128, Shape::F32) => {
+                (Instruction::V128Const(F32X4_NANS), Instruction::F32x4Eq, Instruction::V128Bitselect)
+            }
+            (Type::V128, Shape::F64) => {
+                (Instruction::V128Const(F64X2_NANS), Instruction::F64x2Eq, Instruction::V128Bitselect)
+            }
+        };
+        out.instruction(&canonical)
+            .instruction(&Instruction::LocalGet(local))
+            .instruction(&Instruction::LocalGet(local))
+            .instruction(&equal)
+            .instruction(&choose);
+    }
+}
+
+/// The positive canonical NaNs.
+const F32_NAN: u32 = 0x7fc0_0000;
+const F64_NAN: u64 = 0x7ff8_0000_0000_0000;
+const F32X4_NANS: i128 = F32_NAN as i128 * 0x1_0000_0001_0000_0001_0000_0001;
+const F64X2_NANS: i128 = F64_NAN as i128 * 0x1_0000_0000_0000_0001;

@@ -18,6 +18,12 @@ pub const FUNCTIONS: u32 = 100_000;
 /// Bytes of a function body.
 pub const FUNCTION_BYTES: usize = 1 << 20;
 
+/// Bytes that may be added to a function to settle NaNs; engines stop at functions of some 7 million bytes.
+pub const ADDED_BYTES: usize = 4 << 20;
+
+/// Bytes that a module and what is added to settle NaNs may have together.
+pub const INSTRUMENTED_BYTES: usize = 64 << 20;
+
 /// Locals of a function, parameters included.
 pub const LOCALS: u32 = 10_000;
 
@@ -49,8 +55,9 @@ pub const EXPORTS: u32 = 10_000;
 /// [`FRAME_WORDS`] for each frame. Overflow traps.
 pub const STACK_WORDS: u32 = 256 << 10;
 
-/// Words that a frame counts beside what it holds.
-pub const FRAME_WORDS: u32 = 8;
+/// Words that a frame counts beside what it holds: 8 for what engines keep there, and 10 for the locals and operands with
+/// which NaNs are settled, whether a function has them or not.
+pub const FRAME_WORDS: u32 = 18;
 
 /// A function that calls no other function of the module and whose frame has at most this many words is not counted:
 /// there is at most one such frame, and engines have room for it beyond [`STACK_WORDS`].

@@ -4,11 +4,14 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use wasmparser::{
-    FuncValidatorAllocations, Operator, OperatorsReader, Parser, ValType, ValidPayload, Validator, WasmFeatures,
+    BlockType, FuncValidatorAllocations, Operator, OperatorsReader, Parser, ValType, ValidPayload, Validator,
+    WasmFeatures,
 };
 
 use super::findings::{Refusal, refuse};
 use super::limits;
+use super::nan::{Insertion, Planner};
+use super::scan::Module;
 
 /// The features with which modules are validated.
 pub(super) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
@@ -102,13 +105,19 @@ pub(super) struct BodyFacts {
     pub(super) frame_words: u32,
     /// Whether it calls functions of the module.
     pub(super) calls: bool,
+    /// What makes its NaNs the same everywhere, in order.
+    pub(super) insertions: Vec<Insertion>,
 }
 
-/// Validates a module with the profile's features. `imported` is the number of imported functions.
-pub(super) fn validate(wasm: &[u8], imported: u32) -> Result<Vec<BodyFacts>, Refusal> {
+/// Validates a module with the profile's features.
+pub(super) fn validate(module: &Module<'_>) -> Result<Vec<BodyFacts>, Refusal> {
+    let wasm = module.wasm;
     let mut validator = Validator::new_with_features(FEATURES);
     let mut allocations = FuncValidatorAllocations::default();
     let mut facts = Vec::new();
+    let mut planner = Planner::new(module);
+    let mut grown = wasm.len();
+    let vector_results: Vec<bool> = module.types.iter().map(|ty| ty.results().contains(&ValType::V128)).collect();
     let invalid = |error: wasmparser::BinaryReaderError| {
         refuse(format!("not valid WebAssembly under this profile: {}", error.message()), error.offset())
     };
@@ -123,16 +132,41 @@ pub(super) fn validate(wasm: &[u8], imported: u32) -> Result<Vec<BodyFacts>, Ref
         for local in 0..function.len_locals() {
             words += function.get_local_type(local).map_or(1, type_words);
         }
+        let ty = &module.types[module.functions[facts.len()] as usize];
+        planner.begin(ty, (0..function.len_locals()).map(|local| function.get_local_type(local)));
         let (mut height, mut vectors, mut calls) = (0, false, false);
         let mut operators = OperatorsReader::new(reader);
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset().map_err(invalid)?;
+            let taken = match operator {
+                Operator::Drop | Operator::GlobalSet { .. } => function.get_operand_type(0),
+                Operator::Select => function.get_operand_type(1),
+                _ => None,
+            };
             function.op(offset, &operator).map_err(invalid)?;
+            let subject = match operator {
+                Operator::GlobalGet { .. } => function.get_operand_type(0),
+                _ => taken,
+            };
+            if !planner.record(&operator, subject.flatten(), offset, operators.original_position()) {
+                return Err(refuse("an operator that this profile does not know", offset));
+            }
             height = height.max(function.operand_stack_height());
-            // Only the newest operands can be vectors that were not seen before.
+            // Only the newest operands can be vectors that were not seen before, or results that came together.
             vectors |= (0..2).any(|depth| function.get_operand_type(depth) == Some(Some(ValType::V128)));
+            vectors |= match operator {
+                Operator::Call { function_index } => function_index
+                    .checked_sub(module.imported_functions)
+                    .is_some_and(|defined| vector_results[module.functions[defined as usize] as usize]),
+                Operator::CallIndirect { type_index, .. } => vector_results[type_index as usize],
+                Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => match blockty {
+                    BlockType::FuncType(index) => vector_results[index as usize],
+                    BlockType::Empty | BlockType::Type(_) => false,
+                },
+                _ => false,
+            };
             calls |= match operator {
-                Operator::Call { function_index } => function_index >= imported,
+                Operator::Call { function_index } => function_index >= module.imported_functions,
                 Operator::CallIndirect { .. } => true,
                 _ => false,
             };
@@ -149,10 +183,27 @@ pub(super) fn validate(wasm: &[u8], imported: u32) -> Result<Vec<BodyFacts>, Ref
                 body.range().start,
             ));
         }
-        facts.push(BodyFacts { frame_words: words + height * if vectors { 2 } else { 1 }, calls });
+        let mut insertions = planner.plan();
+        let mut more = most_bytes(&insertions);
+        if more > limits::ADDED_BYTES {
+            insertions = planner.plan_untracked();
+            more = most_bytes(&insertions);
+        }
+        grown += more;
+        if more > limits::ADDED_BYTES || grown > limits::INSTRUMENTED_BYTES {
+            return Err(refuse(
+                format!("function {index} is too large: what makes its NaNs the same everywhere takes {more} bytes"),
+                body.range().start,
+            ));
+        }
+        facts.push(BodyFacts { frame_words: words + height * if vectors { 2 } else { 1 }, calls, insertions });
         allocations = function.into_allocations();
     }
     Ok(facts)
+}
+
+fn most_bytes(insertions: &[Insertion]) -> usize {
+    insertions.iter().map(|insertion| insertion.what.most_bytes()).sum()
 }
 
 /// Words of a value.
