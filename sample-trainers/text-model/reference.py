@@ -46,6 +46,10 @@ def softmax(x):
     return x / x.sum(-1, keepdims=True)
 
 
+def gelu(x):
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
 def probabilities(windows):
     """Of each symbol after each symbol of each window."""
     count, length = windows.shape
@@ -60,7 +64,7 @@ def probabilities(windows):
     fits[..., np.triu(np.ones((length, length), bool), 1)] = -np.inf
     taken = (softmax(fits) @ value).transpose(0, 2, 1, 3).reshape(x.shape)
     x += linear("mixed", taken)
-    x += linear("back", np.maximum(linear("hidden", normal("before_hidden", x)), 0))
+    x += linear("back", gelu(linear("hidden", normal("before_hidden", x))))
     return softmax(linear("output", normal("before_output", x)))
 
 

@@ -339,6 +339,39 @@ pub fn relu(values: &mut [f32]) {
     values.iter_mut().for_each(|value| *value = if *value < 0.0 { 0.0 } else { *value });
 }
 
+/// Scales each value by about its share of a normal distribution: the Gaussian error linear unit of Hendrycks and Gimpel
+/// (arXiv:1606.08415), by their formula with `tanh`. `x` are the inputs, `y` gets as many outputs.
+///
+/// # Panics
+/// When `x` and `y` have different lengths.
+pub fn gelu(x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "one output for each input");
+    for (&x, y) in x.iter().zip(y) {
+        *y = 0.5 * x * (1.0 + gelu_tanh(x));
+    }
+}
+
+/// Turns the gradient by the outputs of [`gelu`] into that by its inputs, `x`.
+///
+/// # Panics
+/// When `x` and `gradients` have different lengths.
+pub fn gelu_backward(x: &[f32], gradients: &mut [f32]) {
+    assert_eq!(x.len(), gradients.len(), "one gradient for each input");
+    for (&x, gradient) in x.iter().zip(gradients) {
+        let tanh = gelu_tanh(x);
+        let inner = GELU_SCALE * (1.0 + 3.0 * GELU_CUBE * x * x);
+        *gradient *= 0.5 * (1.0 + tanh) + 0.5 * x * (1.0 - tanh * tanh) * inner;
+    }
+}
+
+/// The square root of 2/pi.
+const GELU_SCALE: f32 = 0.797_884_6;
+const GELU_CUBE: f32 = 0.044_715;
+
+fn gelu_tanh(x: f32) -> f32 {
+    libm::tanhf(GELU_SCALE * (x + GELU_CUBE * x * x * x))
+}
+
 /// Turns the gradient by the outputs of [`relu`] into that by its inputs. `y` are the outputs.
 ///
 /// # Panics

@@ -3,7 +3,7 @@
 //! The last symbols, each by its distance, and the place are embedded and added; then attention and a layer of hidden values each add to that what they
 //! make of its normalised form; a last layer turns its normalised form into scores for the next symbol.
 
-use fedmkt_guest::learn::layers::{Embedding, LayerNorm, Linear, relu, relu_backward, softmax, softmax_cross_entropy};
+use fedmkt_guest::learn::layers::{Embedding, LayerNorm, Linear, gelu, gelu_backward, softmax, softmax_cross_entropy};
 use fedmkt_guest::learn::matrix::{Matrix, MatrixMut, multiply_add};
 use fedmkt_guest::learn::{Parameters, Random};
 use fedmkt_guest::{Error, Tensors};
@@ -58,6 +58,8 @@ struct Values {
     attended: Vec<f32>,
     normal_2: Vec<f32>,
     hidden: Vec<f32>,
+    /// After the non-linear function.
+    active: Vec<f32>,
     result: Vec<f32>,
     normal_3: Vec<f32>,
     scores: Vec<f32>,
@@ -131,9 +133,10 @@ impl Transformer {
         self.before_hidden.forward(p, &v.attended, &mut v.normal_2);
         room(&mut v.hidden, HIDDEN);
         self.hidden.forward(p, &v.normal_2, &mut v.hidden);
-        relu(&mut v.hidden);
+        room(&mut v.active, HIDDEN);
+        gelu(&v.hidden, &mut v.active);
         room(&mut v.result, WIDTH);
-        self.back.forward(p, &v.hidden, &mut v.result);
+        self.back.forward(p, &v.active, &mut v.result);
         add(&mut v.result, &v.attended);
 
         room(&mut v.normal_3, WIDTH);
@@ -165,8 +168,8 @@ impl Transformer {
         self.before_output.backward(p, &v.result, &by_normal, &mut by_result);
 
         let mut by_hidden = vec![0.0; rows * HIDDEN];
-        self.back.backward(p, &v.hidden, &by_result, Some(&mut by_hidden));
-        relu_backward(&v.hidden, &mut by_hidden);
+        self.back.backward(p, &v.active, &by_result, Some(&mut by_hidden));
+        gelu_backward(&v.hidden, &mut by_hidden);
         self.hidden.backward(p, &v.normal_2, &by_hidden, Some(&mut by_normal));
         let mut by_attended = vec![0.0; rows * WIDTH];
         self.before_hidden.backward(p, &v.attended, &by_normal, &mut by_attended);

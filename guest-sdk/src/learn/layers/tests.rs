@@ -154,6 +154,25 @@ fn embedding() {
 }
 
 #[test]
+fn gelu_has_its_known_values_and_gradient() {
+    let x = [-10.0, -1.0, 0.0, 0.5, 1.0, 2.0, 10.0];
+    let mut y = [0.0; 7];
+    gelu(&x, &mut y);
+    // As PyTorch's `gelu(x, approximate="tanh")` gives them.
+    for (y, expected) in y.iter().zip([0.0, -0.158_808, 0.0, 0.345_714, 0.841_192, 1.954_598, 10.0]) {
+        assert!((y - expected).abs() < 2e-6, "{y} instead of {expected}");
+    }
+    let mut gradients = [1.0; 7];
+    gelu_backward(&x, &mut gradients);
+    let loss = |x: &mut [f32; 7]| {
+        let mut y = [0.0; 7];
+        gelu(x, &mut y);
+        y.iter().map(|&y| f64::from(y)).sum()
+    };
+    check(&mut { x }, 7, &gradients, |x, index| &mut x[index], loss);
+}
+
+#[test]
 fn relu_and_cross_entropy() {
     let mut random = Random::seeded(5);
     let mut x = random_values(4 * 6, &mut random);
