@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use zip::{CompressionMethod, ZipArchive};
@@ -33,9 +33,24 @@ pub struct Array {
 }
 
 /// Where an array is read from: a file, or a member of an archive that was unpacked.
-trait Source: Read + Seek + fmt::Debug {}
+trait Source: fmt::Debug {
+    /// Fills the buffer with what lies from this place on.
+    fn read_at(&mut self, place: u64, buffer: &mut [u8]) -> io::Result<()>;
+}
 
-impl<T: Read + Seek + fmt::Debug> Source for T {}
+impl Source for File {
+    fn read_at(&mut self, place: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.seek(SeekFrom::Start(place))?;
+        self.read_exact(buffer)
+    }
+}
+
+impl Source for Vec<u8> {
+    fn read_at(&mut self, place: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let rest = usize::try_from(place).ok().and_then(|place| self.get(place..));
+        rest.unwrap_or_default().read_exact(buffer)
+    }
+}
 
 /// The type of an array's values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,8 +121,7 @@ impl Array {
     fn from_source(name: String, mut source: Box<dyn Source>, begin: u64, end: u64) -> Result<Self, Error> {
         let refuse = |what: String| Error::refused(format!("{name}: {what}"));
         let bytes = end.saturating_sub(begin);
-        source.seek(SeekFrom::Start(begin)).map_err(|error| refuse(format!("cannot be read: {error}")))?;
-        let Head { shape, element, big_endian, length } = head(&mut (&mut source).take(bytes)).map_err(refuse)?;
+        let Head { shape, element, big_endian, length } = head(&mut *source, begin).map_err(refuse)?;
         if shape.contains(&0) {
             return Err(refuse(format!("is empty: its shape is {shape:?}")));
         }
@@ -205,7 +219,7 @@ impl Array {
         let bytes = self.example_values() * self.element.bytes();
         self.buffer.resize(bytes, 0);
         let at = self.start + example as u64 * bytes as u64;
-        let read = self.source.seek(SeekFrom::Start(at)).and_then(|_| self.source.read_exact(&mut self.buffer));
+        let read = self.source.read_at(at, &mut self.buffer);
         read.map_err(|error| Error::refused(format!("{}, example {example}: cannot be read: {error}", self.name)))
     }
 }
@@ -275,7 +289,7 @@ impl Archive {
         if content.len() as u64 != size {
             return Err(refuse(format!("has another size than the archive says, which is {size} bytes")));
         }
-        Array::from_source(full, Box::new(Cursor::new(content)), 0, size)
+        Array::from_source(full, Box::new(content), 0, size)
     }
 }
 
@@ -293,11 +307,13 @@ fn decode(element: Element, big_endian: bool, bytes: &[u8]) -> f64 {
     element.value(little)
 }
 
-/// Reads the head of a file; an error says what is wrong with it.
-fn head(file: &mut impl Read) -> Result<Head, String> {
+/// Reads the head of a file that begins here; an error says what is wrong with it.
+fn head(source: &mut dyn Source, begin: u64) -> Result<Head, String> {
+    let mut place = begin;
     let mut bytes = |count: usize| {
         let mut bytes = vec![0; count];
-        file.read_exact(&mut bytes).map_err(|error| format!("its head cannot be read: {error}"))?;
+        source.read_at(place, &mut bytes).map_err(|error| format!("its head cannot be read: {error}"))?;
+        place += count as u64;
         Ok::<_, String>(bytes)
     };
     let magic = bytes(4)?;
@@ -465,11 +481,11 @@ mod tests {
     }
 
     fn archive(method: CompressionMethod, members: &[(&str, Vec<u8>)]) -> Vec<u8> {
-        let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let mut writer = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
         for (name, content) in members {
             let options = zip::write::SimpleFileOptions::default().compression_method(method);
             writer.start_file(*name, options).expect("a member");
-            std::io::Write::write_all(&mut writer, content).expect("written");
+            io::Write::write_all(&mut writer, content).expect("written");
         }
         writer.finish().expect("an archive").into_inner()
     }
