@@ -7,6 +7,7 @@ use std::fmt;
 
 use alloy::primitives::B256;
 use cid::Cid;
+use cid::multihash::Multihash;
 use fedmkt_core::manifest::{Disclosure, Manifest};
 use fedmkt_core::roots::JobRoot;
 
@@ -36,6 +37,12 @@ impl fmt::Display for Difference {
 pub fn job_digest(job: &Cid) -> Option<B256> {
     let is_job = job.version() == cid::Version::V1 && job.codec() == DAG_CBOR && job.hash().code() == SHA2_256;
     is_job.then(|| B256::try_from(job.hash().digest()).ok()).flatten()
+}
+
+/// The CID of the job that terms are for.
+pub fn job_cid(terms: &Terms) -> Cid {
+    let digest = Multihash::wrap(SHA2_256, terms.cid.as_slice()).expect("32 bytes fit a multihash");
+    Cid::new_v1(DAG_CBOR, digest)
 }
 
 /// All fields of the terms that are not what follows from the job; empty when a client can rely on them.

@@ -7,6 +7,8 @@ use cid::Cid;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bytes::Bytes;
+use crate::settings::{self, Flags};
+use crate::{backup, devnet, jobs, wallet, work};
 
 /// Exit code: what was asked about is not as it should be.
 pub const REFUSED: u8 = 1;
@@ -22,16 +24,19 @@ Examples:
   fedmkt inspect bafyrei...
   fedmkt exec program.wasm --dir /work=folder -- --help
   fedmkt store export bafyrei... --output job.car
+  fedmkt job list
 
 Exit codes:
   0  done
-  1  what was looked at is not as it should be: a module or job is refused, a store is damaged
+  1  what was looked at is not as it should be: a module or job is refused, a store is damaged, results are wrong
   2  the arguments are wrong
   3  it could not be done: a file cannot be read or written, a block is not in the store
 Those of exec are the program's; its help tells more.
 
 Environment:
-  FEDMKT_HOME  folder of fedmkt's files; ~/.fedmkt if it is not set. The store is in its subfolder store.";
+  FEDMKT_HOME  folder of fedmkt's files; ~/.fedmkt if it is not set. The store is in its subfolder store.
+  FEDMKT_WALLET_PASSWORD_FILE  a file with the wallet's password
+  Settings of the market have variables of their own: see `fedmkt config`.";
 
 /// Make, look into and keep training jobs.
 #[derive(Parser)]
@@ -40,6 +45,8 @@ pub struct Arguments {
     /// The folder of the block store [default: $FEDMKT_HOME/store, else ~/.fedmkt/store]
     #[arg(long, global = true, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    #[command(flatten)]
+    pub chain: Flags,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -56,6 +63,20 @@ pub enum Command {
     /// Work with the block store: jobs, models, results and receipts, each under its CID
     #[command(subcommand, arg_required_else_help = true)]
     Store(Store),
+    /// Offer rewards for jobs in the market, look at offers, and get and approve results
+    #[command(subcommand, arg_required_else_help = true)]
+    Job(jobs::Command),
+    Accept(work::Accept),
+    Submit(work::Submit),
+    Disclose(work::Disclose),
+    Status(work::Status),
+    Claim(work::Claim),
+    /// Keep keys of accounts, encrypted, and look at what they have
+    #[command(subcommand, arg_required_else_help = true)]
+    Wallet(wallet::Wallet),
+    Config(settings::Config),
+    Backup(backup::Backup),
+    Devnet(devnet::Devnet),
 }
 
 /// Make a trainer crate to begin with: code, a test, an initial model, a job file and a README
@@ -406,7 +427,8 @@ fn quota(text: &str) -> Result<Quota, String> {
     Ok(Quota(if text == "none" { None } else { Some(text.parse::<Bytes>()?.0) }))
 }
 
-fn cid(text: &str) -> Result<Cid, fedmkt_store::NotACid> {
+/// A CID, or `ipfs://` and a CID.
+pub fn cid(text: &str) -> Result<Cid, fedmkt_store::NotACid> {
     fedmkt_store::parse_cid(text)
 }
 

@@ -12,21 +12,38 @@ use clap::Parser;
 use fedmkt_store::job::JobError;
 use fedmkt_store::{FolderStore, StoreError};
 
+mod amount;
+mod backup;
+mod board;
 mod build;
 mod bytes;
+mod chain;
 mod check;
 mod cli;
+mod devnet;
+mod duration;
 mod exec;
 mod inspect;
 mod job_file;
+mod jobs;
+mod journal;
 mod module;
 mod new;
 mod node_json;
+mod offer;
 mod publish;
 mod receipt;
+mod records;
 mod report;
+mod send;
+mod settings;
 mod store;
+mod submission;
 mod terminal;
+mod wallet;
+mod work;
+
+use crate::settings::{Flags, Settings};
 
 /// What was asked about is understood, and is not as it should be. Everything there is to say has been said.
 #[derive(Debug)]
@@ -47,7 +64,9 @@ fn main() -> ExitCode {
         cli::Command::Exec(arguments) => exec::run(&arguments),
         command => {
             let mut out = io::stdout().lock();
-            run(arguments.store, command, &mut out).and_then(|()| Ok(out.flush()?)).map(|()| ExitCode::SUCCESS)
+            run(arguments.store, arguments.chain, command, &mut out)
+                .and_then(|()| Ok(out.flush()?))
+                .map(|()| ExitCode::SUCCESS)
         }
     };
     match done {
@@ -61,7 +80,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(place: Option<PathBuf>, command: cli::Command, out: &mut dyn Write) -> anyhow::Result<()> {
+fn run(place: Option<PathBuf>, flags: Flags, command: cli::Command, out: &mut dyn Write) -> anyhow::Result<()> {
     match command {
         cli::Command::Exec(_) => unreachable!("it writes for itself"),
         cli::Command::New(arguments) => new::run(&arguments, out),
@@ -70,6 +89,28 @@ fn run(place: Option<PathBuf>, command: cli::Command, out: &mut dyn Write) -> an
         cli::Command::Publish(arguments) => in_store(place, |store| publish::run(&arguments, store, out)),
         cli::Command::Inspect(arguments) => in_store(place, |store| inspect::run(&arguments, store, out)),
         cli::Command::Report(arguments) => in_store(place, |store| report::run(&arguments, store, out)),
+        cli::Command::Config(config) => settings::run(&config, flags, out),
+        cli::Command::Wallet(wallet) => wallet::run(&wallet, flags, out),
+        cli::Command::Job(command) => {
+            let settings = Settings::read(flags)?;
+            in_store(place, |store| jobs::run(&command, &settings, store, out))
+        }
+        cli::Command::Accept(arguments) => {
+            let settings = Settings::read(flags)?;
+            in_store(place, |store| work::accept(&arguments, &settings, store, out))
+        }
+        cli::Command::Submit(arguments) => {
+            let settings = Settings::read(flags)?;
+            in_store(place, |store| work::submit(&arguments, &settings, store, out))
+        }
+        cli::Command::Disclose(arguments) => {
+            let settings = Settings::read(flags)?;
+            in_store(place, |store| work::disclose(&arguments, &settings, store, out))
+        }
+        cli::Command::Status(arguments) => work::status(&arguments, &Settings::read(flags)?, out),
+        cli::Command::Claim(arguments) => work::claim(&arguments, &Settings::read(flags)?, out),
+        cli::Command::Devnet(devnet) => devnet::run(&devnet, flags.rpc.as_deref(), out),
+        cli::Command::Backup(arguments) => backup::run(&arguments, &Settings::read(flags)?, out),
         cli::Command::Store(command) => in_store(place, |store| store::run(command, store, out)),
     }
 }

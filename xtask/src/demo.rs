@@ -6,10 +6,11 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::demo_market::Before;
 use crate::process::{cargo, command, output, run, typed};
 use crate::toolchain::{Target, Toolchain};
 use crate::workspace::Workspace;
-use crate::{sections, tools};
+use crate::{contracts as solidity, demo_market, sections, tools};
 
 /// The trainer that the demo runs.
 const TRAINER: &str = "logistic-regression";
@@ -167,6 +168,15 @@ pub fn run_demo(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     let mut reader = command(workspace, tools::python(workspace)?);
     reader.args(["tests/reader.py", "receipt"]).arg(&receipt);
     run(reader.arg("--capsule").arg(only_file(&folder.join("client/home/capsules"), "pack")?))?;
+
+    if solidity::is_supported() {
+        say(
+            "9. The same for money",
+            "A chain of its own, a market, and a token that is worth nothing. The sponsor puts up a reward, the client a bond; the run's \
+             id now comes from the chain; when nobody has challenged the result in time, the client takes bond and reward.",
+        );
+        demo_market::run_market(workspace, &Before { folder: &folder, job: &job, data: &data.join("train") })?;
+    }
 
     say("Done", "What came out, and where it is:");
     let shown = |name: &str| first.report[name].as_str().map_or_else(|| first.report[name].to_string(), str::to_owned);

@@ -5,6 +5,7 @@
 
 mod contracts;
 mod demo;
+mod demo_market;
 mod links;
 mod machine;
 mod process;

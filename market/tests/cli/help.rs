@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: &[&[&str]] = &[
     &[],
     &["publish"],
     &["inspect"],
@@ -22,12 +22,33 @@ const COMMANDS: [&[&str]; 19] = [
     &["store", "unpin"],
     &["store", "gc"],
     &["store", "quota"],
+    &["job"],
+    &["job", "post"],
+    &["job", "list"],
+    &["job", "show"],
+    &["job", "cancel"],
+    &["job", "submissions"],
+    &["job", "fetch"],
+    &["job", "approve"],
+    &["accept"],
+    &["submit"],
+    &["disclose"],
+    &["status"],
+    &["claim"],
+    &["wallet"],
+    &["wallet", "new"],
+    &["wallet", "import"],
+    &["wallet", "address"],
+    &["wallet", "balance"],
+    &["config"],
+    &["backup"],
+    &["devnet"],
 ];
 
 #[test]
 fn every_command_explains_itself() {
     let sandbox = Sandbox::new();
-    for command in COMMANDS {
+    for &command in COMMANDS {
         let help = sandbox.run(&[command, &["--help"]].concat());
         assert!(help.text().contains("Usage: fedmkt"), "{command:?}");
         assert_eq!(help.stderr, "");

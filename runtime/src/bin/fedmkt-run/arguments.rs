@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use fedmkt_core::manifest::is_grant_name;
+use fedmkt_core::roots::RunId;
 use fedmkt_runtime::job::Reference;
 
 const EXAMPLES: &str = "\
@@ -14,6 +15,9 @@ Examples:
 
   A job that came as a file, results into `result`, no questions, one JSON object at the end:
       fedmkt-run job.car --grant data=patients --out result --yes --json
+
+  A job of the market: accept it, run it, and submit the results; later `fedmkt claim` collects:
+      fedmkt-run bafyrei... --grant data=patients --accept --submit
 
 Ctrl-C is safe: the same command goes on where it stopped.
 
@@ -27,10 +31,12 @@ Exit codes:
   6    the trainer failed; the receipt says how
   7    a limit of this computer was reached (time of a step, memory, a missing wall with
        --require-isolation); there is no result
+  8    the market: it was not accepted or submitted; the same command goes on
   130  interrupted; the same command goes on
 
 Environment:
   FEDMKT_HOME             where identity, caches and checkpoints are kept (default: ~/.fedmkt)
+  FEDMKT_PROGRAM          the program `fedmkt`, which accepts and submits (default: beside this one, else on the PATH)
   FEDMKT_PASSPHRASE_FILE  a file with the passphrase of your identity (default: asked for)";
 
 /// Trains a sponsor's model on your data. The data stays here; only the results may leave.
@@ -51,6 +57,22 @@ pub struct Arguments {
     /// The block store [default: `store` in the home]
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
+
+    /// Take a slot of the job in the market first; what is asked then is asked by `fedmkt accept`
+    #[arg(long, conflicts_with = "run_id")]
+    pub accept: bool,
+
+    /// Submit the results to the market
+    #[arg(long, requires = "accept")]
+    pub submit: bool,
+
+    /// The job's id in the market, when its CID was posted more than once
+    #[arg(long, value_name = "ID", requires = "accept")]
+    pub offer: Option<String>,
+
+    /// The run of a slot that `fedmkt accept` has taken
+    #[arg(long, value_name = "ID", value_parser = run_id)]
+    pub run_id: Option<RunId>,
 
     /// Agree without being asked
     #[arg(long, short)]
@@ -78,6 +100,10 @@ fn grant(text: &str) -> Result<(String, PathBuf), String> {
         Some((name, path)) if is_grant_name(name) && !path.is_empty() => Ok((name.to_owned(), path.into())),
         _ => Err("expected NAME=PATH, for example `data=patients`".into()),
     }
+}
+
+fn run_id(text: &str) -> Result<RunId, String> {
+    text.parse().map_err(|_| "expected 0x and 64 hexadecimal digits".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

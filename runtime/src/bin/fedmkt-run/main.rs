@@ -31,6 +31,7 @@ use crate::arguments::Arguments;
 use crate::progress::Progress;
 
 mod arguments;
+mod market;
 mod progress;
 
 /// Why the command ends without success; its number is the exit code.
@@ -42,6 +43,7 @@ enum Exit {
     Consent = 5,
     Trainer = 6,
     Limit = 7,
+    Market = 8,
     Interrupted = 130,
 }
 
@@ -92,7 +94,17 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         return Err((Exit::Data, error));
     }
     let grant = Grant::survey(path).map_err(|error| (exit_of_grant(&error), error.into()))?;
-    agree(arguments, &home, &job, &grant)?;
+    let slot = match arguments.accept {
+        true => Some(market::accept(arguments, &job.cid).or_exit(Exit::Market)?),
+        false => {
+            agree(arguments, &home, &job, &grant)?;
+            None
+        }
+    };
+    if let Some(slot) = slot.as_ref().filter(|slot| slot.submitted) {
+        eprintln!("The results of slot {} were submitted already: `fedmkt status` says how it stands.", slot.slot);
+        return Ok(());
+    }
 
     let identity = Identity::open(&home.identity(), passphrase).or_exit(Exit::Host)?;
     let capsules = home.capsules().or_exit(Exit::Host)?;
@@ -106,18 +118,25 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         .or_exit(Exit::Data)?;
 
     let cache = CodeCache { folder: home.modules().or_exit(Exit::Host)?, key: identity.cache_key() };
+    let local = Session::local(&job, &capsule);
+    let run_id = slot.as_ref().map(|slot| slot.run_id).or(arguments.run_id).unwrap_or(local.run_id);
     let session = Session {
+        run_id,
         cache: Some(cache),
         log: arguments.log,
         require_isolation: arguments.require_isolation,
-        ..Session::local(&job, &capsule)
+        ..local
     };
     let started = Instant::now();
     let finished = train(arguments, &home, &session)?;
     let out = arguments.out.clone().unwrap_or_else(|| default_out(&session));
     let receipt =
         finish(&store, &identity, job.cid, &job.manifest, &finished, &out, started.elapsed()).or_exit(Exit::Host)?;
-    report(arguments, &finished, &receipt, &out).or_exit(Exit::Host)?;
+    let submission = match slot.as_ref().filter(|_| arguments.submit) {
+        Some(slot) => Some(market::submit(arguments, &slot.slot, &receipt.cid).or_exit(Exit::Market)?),
+        None => None,
+    };
+    report(arguments, &finished, &receipt, &out, submission).or_exit(Exit::Host)?;
     match receipt.body.outcome {
         Status::Done => Ok(()),
         Status::DataRefused => Err((Exit::Data, anyhow!("the trainer says that the data does not fit"))),
@@ -227,7 +246,13 @@ fn train(arguments: &Arguments, home: &Home, session: &Session<'_>) -> Outcome<F
     }
 }
 
-fn report(arguments: &Arguments, finished: &Finished, receipt: &Receipt, out: &Path) -> anyhow::Result<()> {
+fn report(
+    arguments: &Arguments,
+    finished: &Finished,
+    receipt: &Receipt,
+    out: &Path,
+    submission: Option<Value>,
+) -> anyhow::Result<()> {
     let body = &receipt.body;
     let file = body.results.iter().position(|result| result.name == metrics::FILE);
     let points = file.map(|index| metrics::parse(&finished.results[index])).unwrap_or_default();
@@ -241,6 +266,9 @@ fn report(arguments: &Arguments, finished: &Finished, receipt: &Receipt, out: &P
         eprintln!("  {} {}{}", printable(name), curve(&values).unwrap_or_default(), metrics[name]);
     }
     eprintln!("  receipt  {}", receipt.cid);
+    if let Some(slot) = submission.as_ref().and_then(|submission| submission["slot"].as_str()) {
+        eprintln!("  submitted as slot {slot}; keep data and home until `fedmkt claim` has collected the reward");
+    }
     if arguments.json {
         let results: Vec<Value> = body
             .results
@@ -268,6 +296,7 @@ fn report(arguments: &Arguments, finished: &Finished, receipt: &Receipt, out: &P
             "status": body.outcome.name(),
             "exit_code": exit_code,
             "metrics": metrics,
+            "submission": submission,
         });
         writeln!(io::stdout(), "{object}")?;
     }

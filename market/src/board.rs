@@ -1,0 +1,356 @@
+//! What stands in the market: jobs and slots, rebuilt from events alone.
+//!
+//! Events of blocks that are deep enough are kept in `market/CHAIN-ADDRESS.redb` of the home, so that only new ones are
+//! asked for. The file can be deleted at any time. If the chain no longer has the block up to which events were kept, all
+//! are asked for again.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use alloy::eips::BlockNumberOrTag;
+use alloy::primitives::{Address, B256};
+use alloy::providers::Provider;
+use alloy::rpc::types::{Filter, Log};
+use alloy::sol_types::SolEvent;
+use alloy::transports::RpcError;
+use anyhow::{Context, anyhow, bail};
+use cid::Cid;
+use fedmkt_contracts::market::Market::{
+    AuditDue, Disclosed, JobClosed, JobPosted, LotteryHeld, RunDrawn, SlotAccepted, SlotEnded, Submitted,
+};
+use fedmkt_contracts::market::{Run, Submission, Terms};
+use fedmkt_contracts::{ids, terms};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+
+use crate::chain::{Chain, sentence};
+use crate::records::Records;
+use crate::settings::Settings;
+
+/// How deep a block must be for its events to be kept. Events above are asked for each time.
+const DEEP: u64 = 64;
+
+/// How many blocks are asked for at first, and at most. Nodes that take fewer say so, in many ways.
+const FIRST_SPAN: u64 = 50_000;
+const MOST_SPAN: u64 = 1_000_000;
+
+/// State of a slot in the contract.
+pub const ACCEPTED: u8 = 1;
+pub const SUBMITTED: u8 = 2;
+pub const PAID: u8 = 3;
+
+/// A job that was posted.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub id: B256,
+    pub sponsor: Address,
+    pub terms: Terms,
+    pub block: u64,
+    pub closed: bool,
+    /// Slots that can be accepted.
+    pub open: u32,
+}
+
+impl Job {
+    /// The job's CID.
+    pub fn cid(&self) -> Cid {
+        terms::job_cid(&self.terms)
+    }
+
+    /// Whether a client can still accept at this time.
+    pub fn is_open(&self, now: u64) -> bool {
+        !self.closed && self.open > 0 && self.terms.acceptUntil.to::<u64>() >= now
+    }
+}
+
+/// A slot that a client took.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    pub id: B256,
+    pub job: B256,
+    pub client: Address,
+    pub data_root: B256,
+    pub submit_until: u64,
+    /// The block in which it was accepted.
+    pub block: u64,
+    pub run_id: Option<B256>,
+    pub submission: Option<(Run, Submission)>,
+    pub challenge_until: u64,
+    pub lottery_held: bool,
+    /// Until when the client must disclose its data, if it must and has not.
+    pub disclose_until: Option<u64>,
+    /// How it ended: the contract's number.
+    pub ending: Option<u8>,
+}
+
+/// Jobs and slots, as far as the events go that were seen.
+#[derive(Default, Debug)]
+pub struct Board {
+    pub jobs: BTreeMap<B256, Job>,
+    pub slots: BTreeMap<B256, Slot>,
+    /// How many events it was rebuilt from.
+    pub events: usize,
+}
+
+/// Up to where events are kept.
+#[derive(Serialize, Deserialize, PartialEq, Eq, Debug)]
+struct Kept {
+    block: u64,
+    hash: B256,
+}
+
+impl Board {
+    /// Reads all events of the market.
+    ///
+    /// # Errors
+    /// When the node does not give them, or gives what cannot be.
+    pub fn read(chain: &Chain, settings: &Settings) -> anyhow::Result<Self> {
+        let folder = settings.home.path().join("market");
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let path = folder.join(format!("{}-{:#x}.redb", chain.id, chain.market));
+        let cache = Records::open(&path).with_context(|| format!("{} can be deleted", path.display()))?;
+        let latest = chain.latest()?;
+        let mut first = chain.from_block;
+        if let Some(kept) = cache.get::<Kept>("kept")? {
+            let there = chain.block(BlockNumberOrTag::Number(kept.block))?;
+            if there.is_some_and(|block| block.hash == kept.hash) {
+                first = first.max(kept.block + 1);
+            } else {
+                eprintln!("Notice: the chain was reorganised, or is another one. All events are read again.");
+                cache.clear()?;
+            }
+        }
+        let bar = progress(first, latest.number);
+        let deep = latest.number.saturating_sub(DEEP);
+        let (mut from, mut span, mut young) = (first, FIRST_SPAN, Vec::new());
+        while from <= latest.number {
+            let mut to = from.saturating_add(span - 1).min(latest.number);
+            if from <= deep {
+                to = to.min(deep);
+            }
+            let Some(logs) = logs(chain, from, to)? else {
+                if span == 1 {
+                    bail!("the node does not give the events of block {from}");
+                }
+                span = (span / 4).max(1);
+                continue;
+            };
+            if to <= deep {
+                let records: Vec<_> = logs.iter().map(|log| (record_name(log), log)).collect();
+                cache.put_all(&records)?;
+                let hash = chain.block(BlockNumberOrTag::Number(to))?.context("the node lost a block")?.hash;
+                cache.put("kept", &Kept { block: to, hash })?;
+            } else {
+                young.extend(logs);
+            }
+            bar.set_position(to + 1 - first);
+            from = to + 1;
+            span = (span * 2).min(MOST_SPAN);
+        }
+        bar.finish_and_clear();
+        let kept: Vec<(String, Log)> = cache.all("log/")?;
+        let mut board = Self::default();
+        for log in kept.iter().map(|(_, log)| log).chain(&young) {
+            board.apply(chain, log)?;
+        }
+        Ok(board)
+    }
+
+    fn apply(&mut self, chain: &Chain, log: &Log) -> anyhow::Result<()> {
+        self.events += 1;
+        let block = log.block_number.context("an event is in no block")?;
+        let data = &log.inner;
+        let strange =
+            |what: &str| anyhow!("the node gives events that cannot be ({what} in block {block}): use another node");
+        match log.topic0() {
+            Some(&JobPosted::SIGNATURE_HASH) => {
+                let event = JobPosted::decode_log(data).map_err(|_| strange("a job"))?.data;
+                if ids::job_id(chain.id, chain.market, event.sponsor, &event.terms) != event.job {
+                    return Err(strange("a job with another id"));
+                }
+                let open = event.terms.slots;
+                let job = Job { id: event.job, sponsor: event.sponsor, terms: event.terms, block, closed: false, open };
+                self.jobs.insert(job.id, job);
+            }
+            Some(&JobClosed::SIGNATURE_HASH) => {
+                let event = JobClosed::decode_log(data).map_err(|_| strange("a closed job"))?.data;
+                let job = self.jobs.get_mut(&event.job).ok_or_else(|| strange("an unknown job"))?;
+                (job.closed, job.open) = (true, 0);
+            }
+            Some(&SlotAccepted::SIGNATURE_HASH) => {
+                let event = SlotAccepted::decode_log(data).map_err(|_| strange("a slot"))?.data;
+                let job = self.jobs.get_mut(&event.job).ok_or_else(|| strange("a slot of an unknown job"))?;
+                job.open = job.open.saturating_sub(1);
+                let slot = Slot {
+                    id: event.slot,
+                    job: event.job,
+                    client: event.client,
+                    data_root: event.dataRoot,
+                    submit_until: event.submitUntil.to(),
+                    block,
+                    run_id: None,
+                    submission: None,
+                    challenge_until: 0,
+                    lottery_held: false,
+                    disclose_until: None,
+                    ending: None,
+                };
+                self.slots.insert(slot.id, slot);
+            }
+            Some(&RunDrawn::SIGNATURE_HASH) => {
+                let event = RunDrawn::decode_log(data).map_err(|_| strange("a run"))?.data;
+                self.slot(event.slot).ok_or_else(|| strange("an unknown slot"))?.run_id = Some(event.runId);
+            }
+            Some(&Submitted::SIGNATURE_HASH) => {
+                let event = Submitted::decode_log(data).map_err(|_| strange("a submission"))?.data;
+                let slot = self.slot(event.slot).ok_or_else(|| strange("an unknown slot"))?;
+                slot.challenge_until = event.challengeUntil.to();
+                slot.submission = Some((event.run, event.submission));
+            }
+            Some(&LotteryHeld::SIGNATURE_HASH) => {
+                let event = LotteryHeld::decode_log(data).map_err(|_| strange("a lottery"))?.data;
+                self.slot(event.slot).ok_or_else(|| strange("an unknown slot"))?.lottery_held = true;
+            }
+            Some(&AuditDue::SIGNATURE_HASH) => {
+                let event = AuditDue::decode_log(data).map_err(|_| strange("an audit"))?.data;
+                let slot = self.slot(event.slot).ok_or_else(|| strange("an unknown slot"))?;
+                slot.disclose_until = Some(event.discloseUntil.to());
+            }
+            Some(&Disclosed::SIGNATURE_HASH) => {
+                let event = Disclosed::decode_log(data).map_err(|_| strange("a disclosure"))?.data;
+                let slot = self.slot(event.slot).ok_or_else(|| strange("an unknown slot"))?;
+                (slot.disclose_until, slot.challenge_until) = (None, event.challengeUntil.to());
+            }
+            Some(&SlotEnded::SIGNATURE_HASH) => {
+                let event = SlotEnded::decode_log(data).map_err(|_| strange("the end of a slot"))?.data;
+                self.slot(event.slot).ok_or_else(|| strange("an unknown slot"))?.ending = Some(event.ending);
+                let job = self.jobs.get_mut(&event.job).ok_or_else(|| strange("an unknown job"))?;
+                if event.ending != PAID && !job.closed {
+                    job.open += 1;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn slot(&mut self, id: B256) -> Option<&mut Slot> {
+        self.slots.get_mut(&id)
+    }
+
+    /// The job that a person means: its id, or a CID under which exactly one job can still be accepted, or was posted.
+    ///
+    /// # Errors
+    /// When there is none, or several.
+    pub fn job(&self, reference: &Reference, now: u64) -> anyhow::Result<&Job> {
+        let cid = match reference {
+            Reference::Id(id) => {
+                return self.jobs.get(id).with_context(|| format!("there is no job {id} in this market"));
+            }
+            Reference::Cid(cid) => cid,
+        };
+        let posted: Vec<&Job> = self.jobs.values().filter(|job| job.cid() == *cid).collect();
+        let open: Vec<&&Job> = posted.iter().filter(|job| job.is_open(now)).collect();
+        match (&open[..], &posted[..]) {
+            ([job], _) => Ok(job),
+            ([], [job]) => Ok(job),
+            (_, []) => bail!("nobody has posted {cid} in this market"),
+            _ => {
+                let ids: Vec<String> = posted.iter().map(|job| job.id.to_string()).collect();
+                bail!("{cid} was posted more than once: name one of\n  {}", ids.join("\n  "))
+            }
+        }
+    }
+
+    /// The slots of a job.
+    pub fn slots_of(&self, job: B256) -> impl Iterator<Item = &Slot> {
+        self.slots.values().filter(move |slot| slot.job == job)
+    }
+}
+
+/// A job, as a person names it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reference {
+    /// Its id in the market.
+    Id(B256),
+    /// The CID of its manifest.
+    Cid(Cid),
+}
+
+impl std::str::FromStr for Reference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("0x") {
+            let id = text.parse().map_err(|_| format!("{text:?} is no id of a job: 0x and 64 hexadecimal digits"))?;
+            return Ok(Self::Id(id));
+        }
+        fedmkt_store::parse_cid(text).map(Self::Cid).map_err(|error| error.to_string())
+    }
+}
+
+/// The events of some blocks; `None` if the node does not give that many.
+fn logs(chain: &Chain, from: u64, to: u64) -> anyhow::Result<Option<Vec<Log>>> {
+    let events = vec![
+        JobPosted::SIGNATURE_HASH,
+        JobClosed::SIGNATURE_HASH,
+        SlotAccepted::SIGNATURE_HASH,
+        RunDrawn::SIGNATURE_HASH,
+        Submitted::SIGNATURE_HASH,
+        LotteryHeld::SIGNATURE_HASH,
+        AuditDue::SIGNATURE_HASH,
+        Disclosed::SIGNATURE_HASH,
+        SlotEnded::SIGNATURE_HASH,
+    ];
+    let filter = Filter::new().address(chain.market).from_block(from).to_block(to).event_signature(events);
+    match chain.wait(chain.node().get_logs(&filter)) {
+        Ok(logs) => {
+            let fits = |log: &Log| {
+                log.address() == chain.market
+                    && !log.removed
+                    && log.log_index.is_some()
+                    && log.block_number.is_some_and(|block| (from..=to).contains(&block))
+            };
+            if !logs.iter().all(fits) {
+                bail!("the node gives events that nobody asked for: use another node");
+            }
+            Ok(Some(logs))
+        }
+        // Too many blocks or events: each kind of node has words of its own for it. Answers may be too long to come in time, too.
+        Err(RpcError::ErrorResp(_) | RpcError::Transport(_) | RpcError::DeserError { .. }) if to > from => Ok(None),
+        Err(error) => Err(sentence(&error)),
+    }
+}
+
+fn record_name(log: &Log) -> String {
+    format!("log/{:016x}/{:08x}", log.block_number.unwrap_or(0), log.log_index.unwrap_or(0))
+}
+
+fn progress(first: u64, latest: u64) -> ProgressBar {
+    let blocks = (latest + 1).saturating_sub(first);
+    if !std::io::stderr().is_terminal() || blocks < FIRST_SPAN {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} block {pos} of {len}  {eta} left").expect("a template");
+    let bar = ProgressBar::new(blocks).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_are_named_by_ids_and_cids() {
+        let id = format!("0x{}", "ab".repeat(32));
+        assert!(matches!(id.parse(), Ok(Reference::Id(_))));
+        let cid = "bafyreigaknpexyvxt76zgkitavbwx6ejgfheup5oybpm77f3pxzrvwpfdi";
+        assert!(matches!(cid.parse(), Ok(Reference::Cid(_))));
+        assert!(matches!(format!("ipfs://{cid}").parse(), Ok(Reference::Cid(_))));
+        for wrong in ["", "0x", "0x12", "job", "0xzz"] {
+            assert!(wrong.parse::<Reference>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What a client or sponsor must not forget: `journal.redb` in the home.
+
+use alloy::primitives::{Address, B256, Bytes};
+use serde::{Deserialize, Serialize};
+
+use crate::records::Records;
+use crate::settings::Settings;
+
+/// A slot that this client took, or is about to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Taken {
+    pub chain: u64,
+    pub market: Address,
+    pub client: Address,
+    pub slot: B256,
+    pub job: B256,
+    pub cid: String,
+    /// Tells this slot from others for the same capsule.
+    pub nonce: B256,
+    pub data_root: B256,
+    pub blind_hash: B256,
+    /// The capsule's file. It must not be lost until the slot has ended.
+    pub capsule: String,
+    /// The header with the randomness, and the run that follows from it.
+    pub drawn: Option<Drawn>,
+    pub receipt: Option<String>,
+    /// The encrypted results. Encrypting again would give others.
+    pub bundle: Option<String>,
+}
+
+/// The randomness of a run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Drawn {
+    pub block: u64,
+    pub header: Bytes,
+    pub run_id: B256,
+}
+
+/// Opens the journal.
+///
+/// # Errors
+/// When it is damaged, or somebody else uses it for long.
+pub fn open(settings: &Settings) -> anyhow::Result<Records> {
+    Records::open(&settings.home.path().join("journal.redb"))
+}
+
+/// The name of a slot in the journal.
+pub fn name(slot: B256) -> String {
+    format!("slot/{slot}")
+}

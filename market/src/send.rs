@@ -1,0 +1,263 @@
+//! Sending transactions so that each is in a block once, whatever happens in between.
+//!
+//! What is to be done has a name, and under that name the journal keeps account, nonce and the hashes of what was sent,
+//! before it is sent. A nonce can be used once, so that whatever is sent again with the same nonce, with the same or
+//! higher fees, happens at most once in all.
+
+use std::time::{Duration, Instant};
+
+use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy::eips::eip2718::Encodable2718;
+use alloy::network::{TransactionBuilder, TxSignerSync};
+use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy::providers::Provider;
+use alloy::providers::utils::Eip1559Estimation;
+use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
+use alloy::signers::local::PrivateKeySigner;
+use alloy::transports::RpcError;
+use anyhow::{anyhow, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::chain::{Chain, sentence};
+use crate::records::Records;
+
+/// How often a transaction is replaced before this program gives up for now.
+const MOST_REPLACEMENTS: usize = 12;
+
+/// How long to wait before the node is asked again.
+const LEAST_PAUSE: Duration = Duration::from_millis(200);
+const MOST_PAUSE: Duration = Duration::from_secs(4);
+
+/// A transaction that may be on its way.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct OnItsWay {
+    chain: u64,
+    from: Address,
+    to: Address,
+    data: Bytes,
+    nonce: u64,
+    gas: u64,
+    fee: u128,
+    tip: u128,
+    /// Of all that was sent with this nonce.
+    hashes: Vec<B256>,
+}
+
+/// An account that sends.
+pub struct Sender<'a> {
+    pub chain: &'a Chain,
+    pub journal: &'a Records,
+    pub key: PrivateKeySigner,
+}
+
+impl Sender<'_> {
+    /// The account.
+    pub fn address(&self) -> Address {
+        self.key.address()
+    }
+
+    /// Brings a call into a block, unless it is in one already, and waits until it counts. `name` is what is done, as in
+    /// "accept 0x12..": the same name is the same deed, even if another process began it.
+    ///
+    /// # Errors
+    /// When the contract refuses, the account has too little, or the chain does not answer. The same call goes on.
+    pub fn send(&self, name: &str, to: Address, data: Vec<u8>) -> anyhow::Result<TransactionReceipt> {
+        let key = format!("transaction/{name}");
+        let data = Bytes::from(data);
+        let mut known: Option<OnItsWay> = self.journal.get(&key)?;
+        if known.as_ref().is_some_and(|known| known.from != self.address() || known.chain != self.chain.id) {
+            bail!("`{name}` was begun by another wallet or on another chain: finish it there");
+        }
+        loop {
+            let mut sent = match known.take() {
+                Some(known) if self.is_free(&known)? || self.receipt(&known)?.is_some() => known,
+                // Its nonce was used for something else, and so it will never be in a block.
+                _ => self.begin(to, data.clone())?,
+            };
+            self.broadcast(&key, &mut sent)?;
+            if let Some(receipt) = self.follow(&key, &mut sent)? {
+                self.journal.remove(&key)?;
+                if !receipt.status() {
+                    // Asking again tells why, unless the reason has gone meanwhile.
+                    self.estimate(sent.to, &sent.data)?;
+                    bail!("`{name}` was refused by the contract: run the command again");
+                }
+                return Ok(receipt);
+            }
+        }
+    }
+
+    /// Forgets a deed that is in a block, so that [`Self::send`] does it again. For what can be done many times, when it was
+    /// found that it must be done now.
+    ///
+    /// # Errors
+    /// When the chain does not answer.
+    pub fn do_again(&self, name: &str) -> anyhow::Result<()> {
+        let key = format!("transaction/{name}");
+        if let Some(known) = self.journal.get::<OnItsWay>(&key)?
+            && self.receipt(&known)?.is_some()
+        {
+            self.journal.remove(&key)?;
+        }
+        Ok(())
+    }
+
+    /// The gas of a call.
+    ///
+    /// # Errors
+    /// With what the contract says, if it refuses the call.
+    pub fn estimate(&self, to: Address, data: &Bytes) -> anyhow::Result<u64> {
+        let request = TransactionRequest::default().with_from(self.address()).with_to(to).with_input(data.clone());
+        self.chain.ask(self.chain.node().estimate_gas(request))
+    }
+
+    fn fees(&self) -> anyhow::Result<Eip1559Estimation> {
+        self.chain.ask(async { self.chain.node().estimate_eip1559_fees().await })
+    }
+
+    fn begin(&self, to: Address, data: Bytes) -> anyhow::Result<OnItsWay> {
+        let gas = self.estimate(to, &data)?;
+        let fees = self.fees()?;
+        let nonce = self.chain.ask(self.chain.node().get_transaction_count(self.address()).pending())?;
+        Ok(OnItsWay {
+            chain: self.chain.id,
+            from: self.address(),
+            to,
+            data,
+            nonce,
+            // What a call costs may change a little until it is in a block.
+            gas: gas + gas / 5,
+            fee: fees.max_fee_per_gas,
+            tip: fees.max_priority_fee_per_gas,
+            hashes: Vec::new(),
+        })
+    }
+
+    /// Whether nothing with its nonce is in a block.
+    fn is_free(&self, sent: &OnItsWay) -> anyhow::Result<bool> {
+        Ok(self.chain.ask(self.chain.node().get_transaction_count(sent.from))? <= sent.nonce)
+    }
+
+    /// The receipt of whatever was sent with its nonce.
+    fn receipt(&self, sent: &OnItsWay) -> anyhow::Result<Option<TransactionReceipt>> {
+        for hash in sent.hashes.iter().rev() {
+            let found = self.chain.ask(self.chain.node().get_transaction_receipt(*hash))?;
+            // A node that gives another transaction's receipt gives none.
+            let fits = |receipt: &TransactionReceipt| receipt.transaction_hash == *hash && receipt.from == sent.from;
+            if let Some(receipt) = found.filter(fits) {
+                return Ok(Some(receipt));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Signs, keeps and sends it.
+    fn broadcast(&self, key: &str, sent: &mut OnItsWay) -> anyhow::Result<()> {
+        let mut transaction = TxEip1559 {
+            chain_id: sent.chain,
+            nonce: sent.nonce,
+            gas_limit: sent.gas,
+            max_fee_per_gas: sent.fee,
+            max_priority_fee_per_gas: sent.tip,
+            to: TxKind::Call(sent.to),
+            value: U256::ZERO,
+            access_list: Default::default(),
+            input: sent.data.clone(),
+        };
+        let signature = self.key.sign_transaction_sync(&mut transaction)?;
+        let envelope = TxEnvelope::from(transaction.into_signed(signature));
+        if !sent.hashes.contains(envelope.tx_hash()) {
+            sent.hashes.push(*envelope.tx_hash());
+        }
+        self.journal.put(key, sent)?;
+        let answer = self.chain.wait(async { self.chain.node().send_raw_transaction(&envelope.encoded_2718()).await });
+        match answer.map(drop) {
+            Ok(()) => Ok(()),
+            // It, or another one with its nonce, was there before: what the receipts say counts.
+            Err(RpcError::ErrorResp(payload)) if is_there(&payload.message) => Ok(()),
+            Err(error) => Err(sentence(&error)),
+        }
+    }
+
+    /// Waits until it counts, with higher fees if it has to. `None` if its nonce was used for something else.
+    fn follow(&self, key: &str, sent: &mut OnItsWay) -> anyhow::Result<Option<TransactionReceipt>> {
+        let (mut since, mut pause, mut gone) = (Instant::now(), LEAST_PAUSE, 0);
+        loop {
+            if let Some(receipt) = self.receipt(sent)? {
+                let latest = self.chain.latest()?.number;
+                let number = receipt.block_number.unwrap_or(u64::MAX);
+                // After a reorganisation the receipt is another one, or none.
+                if latest.saturating_add(1) >= number.saturating_add(self.chain.confirmations) {
+                    return Ok(Some(receipt));
+                }
+                since = Instant::now();
+            } else if !self.is_free(sent)? {
+                // Nodes behind one address may differ for a while.
+                gone += 1;
+                if gone > 10 {
+                    return Ok(None);
+                }
+            } else if since.elapsed() > self.chain.replace_after {
+                self.raise(sent)?;
+                self.broadcast(key, sent)?;
+                since = Instant::now();
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 3 / 2).min(MOST_PAUSE);
+        }
+    }
+
+    /// Raises the fees: by a quarter at least, as nodes want it, and to what is usual now.
+    fn raise(&self, sent: &mut OnItsWay) -> anyhow::Result<()> {
+        if sent.hashes.len() > MOST_REPLACEMENTS {
+            bail!(
+                "a transaction with nonce {} is in no block though its fees were raised {MOST_REPLACEMENTS} times: look \
+                 at the node; the same command goes on",
+                sent.nonce
+            );
+        }
+        let usual = self.fees()?;
+        sent.fee = usual.max_fee_per_gas.max(sent.fee + sent.fee / 4 + 1);
+        sent.tip = usual.max_priority_fee_per_gas.max(sent.tip + sent.tip / 4 + 1).min(sent.fee);
+        eprintln!(
+            "A transaction is in no block for {} s: sent again with higher fees.",
+            self.chain.replace_after.as_secs()
+        );
+        Ok(())
+    }
+}
+
+/// Whether a node says by this that it has a transaction with the nonce.
+fn is_there(message: &str) -> bool {
+    let message = message.to_lowercase();
+    ["already known", "already imported", "nonce too low", "underpriced", "already in"]
+        .iter()
+        .any(|known| message.contains(known))
+}
+
+/// Lets the market take `amount` of a token from the sender, if it may not yet.
+///
+/// # Errors
+/// When the account has less, or as [`Sender::send`].
+pub fn allow(sender: &Sender<'_>, token: Address, amount: U256) -> anyhow::Result<()> {
+    let chain = sender.chain;
+    let kind = chain.token(token)?;
+    let has = chain.token_balance(token, sender.address())?;
+    if has < amount {
+        return Err(anyhow!(
+            "{} has {}, and {} are needed: get the rest first",
+            sender.address(),
+            kind.amount(has),
+            kind.amount(amount)
+        ));
+    }
+    let contract = chain.token_contract(token);
+    if amount.is_zero() || chain.call(contract.allowance(sender.address(), chain.market))? >= amount {
+        return Ok(());
+    }
+    let call = contract.approve(chain.market, amount).calldata().to_vec();
+    let name = format!("allow {token} {amount}");
+    sender.do_again(&name)?;
+    sender.send(&name, token, call)?;
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! Where the market is and how it is reached: each setting's value, and who set it. `fedmkt config`.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use alloy::primitives::Address;
+use anyhow::{Context, anyhow, bail};
+use clap::{Args, Subcommand};
+use fedmkt_runtime::atomic_file;
+use fedmkt_runtime::home::Home;
+use serde_json::json;
+
+use crate::terminal::shown_line;
+
+/// A setting: its name in files and after `fedmkt config set`, its variable, its default and what it is.
+struct Setting {
+    name: &'static str,
+    variable: &'static str,
+    default: Option<&'static str>,
+    what: &'static str,
+}
+
+const SETTINGS: &[Setting] = &[
+    Setting { name: "rpc", variable: "FEDMKT_RPC", default: None, what: "URL of a node of the chain" },
+    Setting { name: "chain-id", variable: "FEDMKT_CHAIN_ID", default: None, what: "the chain's number" },
+    Setting { name: "market", variable: "FEDMKT_MARKET", default: None, what: "address of the market's contract" },
+    Setting {
+        name: "from-block",
+        variable: "FEDMKT_FROM_BLOCK",
+        default: Some("0"),
+        what: "the block in which the market was deployed, or one before",
+    },
+    Setting {
+        name: "confirmations",
+        variable: "FEDMKT_CONFIRMATIONS",
+        default: Some("2"),
+        what: "blocks, that of a transaction included, until it counts",
+    },
+    Setting {
+        name: "replace-after",
+        variable: "FEDMKT_REPLACE_AFTER",
+        default: Some("90"),
+        what: "seconds until a transaction that is in no block is sent again with higher fees",
+    },
+    Setting { name: "wallet", variable: "FEDMKT_WALLET", default: Some("default"), what: "name of the wallet" },
+];
+
+/// Settings on the command line.
+#[derive(Args, Default, Clone, Debug)]
+pub struct Flags {
+    /// URL of a node of the chain
+    #[arg(long, global = true, value_name = "URL", help_heading = "The market")]
+    pub rpc: Option<String>,
+    /// The chain's number
+    #[arg(long, global = true, value_name = "NUMBER", help_heading = "The market")]
+    pub chain_id: Option<String>,
+    /// Address of the market's contract
+    #[arg(long, global = true, value_name = "ADDRESS", help_heading = "The market")]
+    pub market: Option<String>,
+    /// Name of the wallet
+    #[arg(long, global = true, value_name = "NAME", help_heading = "The market")]
+    pub wallet: Option<String>,
+    /// A file with the wallet's password [default: the file that $FEDMKT_WALLET_PASSWORD_FILE names, else it is asked for]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "The market")]
+    pub password_file: Option<PathBuf>,
+}
+
+impl Flags {
+    fn value(&self, name: &str) -> Option<&String> {
+        match name {
+            "rpc" => self.rpc.as_ref(),
+            "chain-id" => self.chain_id.as_ref(),
+            "market" => self.market.as_ref(),
+            "wallet" => self.wallet.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// Who set a value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Source {
+    Flag,
+    Variable(&'static str),
+    File(PathBuf),
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("the command line"),
+            Self::Variable(name) => f.write_str(name),
+            Self::File(path) => path.display().fmt(f),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// All settings, from the command line, variables, the file and defaults, the first of these that has one.
+pub struct Settings {
+    pub home: Home,
+    pub flags: Flags,
+    file: toml::Table,
+}
+
+impl Settings {
+    /// Reads the settings.
+    pub fn read(flags: Flags) -> anyhow::Result<Self> {
+        let home = Home::open(fedmkt_store::home()?).context("cannot use the home folder")?;
+        let path = Self::path(&home);
+        let file = match std::fs::read_to_string(&path) {
+            Ok(text) => text.parse().with_context(|| format!("{} is no settings file", path.display()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => toml::Table::new(),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        if let Some(unknown) = file.keys().find(|key| SETTINGS.iter().all(|setting| setting.name != key.as_str())) {
+            bail!("{} sets {unknown:?}, which is no setting: `fedmkt config` lists them", path.display());
+        }
+        Ok(Self { home, flags, file })
+    }
+
+    fn path(home: &Home) -> PathBuf {
+        home.path().join("config.toml")
+    }
+
+    fn find(&self, setting: &Setting) -> Option<(String, Source)> {
+        if let Some(value) = self.flags.value(setting.name) {
+            return Some((value.clone(), Source::Flag));
+        }
+        if let Some(value) = std::env::var_os(setting.variable) {
+            return Some((value.to_string_lossy().into_owned(), Source::Variable(setting.variable)));
+        }
+        if let Some(value) = self.file.get(setting.name) {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            return Some((value, Source::File(Self::path(&self.home))));
+        }
+        setting.default.map(|value| (value.to_owned(), Source::Default))
+    }
+
+    /// The value of a setting.
+    ///
+    /// # Errors
+    /// When nobody set it, or it is not one.
+    pub fn get<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> anyhow::Result<T> {
+        let setting = SETTINGS.iter().find(|setting| setting.name == name).expect("a setting");
+        let (value, source) = self.find(setting).ok_or_else(|| {
+            anyhow!(
+                "{name} is not set ({}): give --{name}, set {}, or run `fedmkt config set {name} ...`",
+                setting.what,
+                setting.variable
+            )
+        })?;
+        value.trim().parse().map_err(|error| anyhow!("{name} is {value:?} (from {source}): {error}"))
+    }
+}
+
+/// Show where the market is and how it is reached, and who set what; or change it
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  fedmkt config
+  fedmkt config set rpc https://rpc.example
+  fedmkt config set market 0x5FbDB2315678afecb367f032d93F642f64180aa3
+
+The command line comes before variables, these before the file, and that before defaults.")]
+pub struct Config {
+    #[command(subcommand)]
+    command: Option<Change>,
+    /// Print one object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Change {
+    /// Write a setting to the file
+    Set {
+        /// Its name
+        name: String,
+        /// Its value
+        value: String,
+    },
+    /// Remove a setting from the file
+    Unset {
+        /// Its name
+        name: String,
+    },
+}
+
+pub fn run(config: &Config, flags: Flags, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut settings = Settings::read(flags)?;
+    match &config.command {
+        None => show(&settings, config.json, out),
+        Some(Change::Set { name, value }) => {
+            check(name, value)?;
+            settings.file.insert(name.clone(), value.clone().into());
+            write(&Settings::path(&settings.home), &settings.file)
+        }
+        Some(Change::Unset { name }) => {
+            known(name)?;
+            settings.file.remove(name);
+            write(&Settings::path(&settings.home), &settings.file)
+        }
+    }
+}
+
+fn known(name: &str) -> anyhow::Result<()> {
+    let names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+    if !names.contains(&name) {
+        bail!("{name:?} is no setting: there are {}", names.join(", "));
+    }
+    Ok(())
+}
+
+fn check(name: &str, value: &str) -> anyhow::Result<()> {
+    known(name)?;
+    let wrong = match name {
+        "market" => value.parse::<Address>().err().map(|error| error.to_string()),
+        "rpc" => value.parse::<alloy::transports::http::reqwest::Url>().err().map(|error| error.to_string()),
+        "wallet" => None,
+        _ => value.parse::<u64>().err().map(|error| error.to_string()),
+    };
+    wrong.map_or(Ok(()), |why| Err(anyhow!("{value:?} is no value of {name}: {why}")))
+}
+
+fn write(path: &Path, file: &toml::Table) -> anyhow::Result<()> {
+    let text = toml::to_string_pretty(file)?;
+    atomic_file::replace(path, |file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn show(settings: &Settings, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    if json {
+        let object: serde_json::Map<_, _> = SETTINGS
+            .iter()
+            .map(|setting| {
+                let found = settings.find(setting);
+                let value = found.map(|(value, source)| json!({ "value": value, "from": source.to_string() }));
+                (setting.name.to_owned(), json!(value))
+            })
+            .collect();
+        return Ok(writeln!(out, "{:#}", json!(object))?);
+    }
+    for setting in SETTINGS {
+        match settings.find(setting) {
+            Some((value, source)) => {
+                writeln!(out, "{:<14} {}  (from {source})", setting.name, shown_line(&value))?;
+            }
+            None => writeln!(out, "{:<14} not set: {}", setting.name, setting.what)?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,646 @@
+//! The client's side of the market: `fedmkt accept`, `submit`, `status`, `claim`.
+//!
+//! Each command looks at the chain and the journal first and does what is left to do, so that it can be repeated at any
+//! time. A slot's id follows from what is written down before it is accepted: nothing is accepted twice.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use alloy::eips::BlockNumberOrTag;
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy::providers::Provider;
+use anyhow::{Context, anyhow, bail};
+use cid::Cid;
+use clap::Args;
+use fedmkt_contracts::{ids, randomness, submission as calls, terms};
+use fedmkt_core::inputs::{self, market_run_id};
+use fedmkt_core::manifest::Disclosure;
+use fedmkt_core::pack::Pack;
+use fedmkt_core::roots::{DataRoot, Hash, RunId};
+use fedmkt_core::tree;
+use fedmkt_runtime::consent::Consent;
+use fedmkt_runtime::grant::Grant;
+use fedmkt_runtime::identity::Identity;
+use fedmkt_runtime::job;
+use fedmkt_runtime::passphrase::passphrase;
+use fedmkt_runtime::requirement;
+use fedmkt_store::{FolderStore, files};
+use serde_json::{Value, json};
+
+use crate::amount::Amount;
+use crate::board::{ACCEPTED, Board, Job, PAID, Reference, SUBMITTED, Slot};
+use crate::chain::Chain;
+use crate::jobs::state;
+use crate::journal::{self, Drawn, Taken};
+use crate::receipt::{Receipt, utc};
+use crate::records::Records;
+use crate::send::{Sender, allow};
+use crate::settings::Settings;
+use crate::terminal::shown_line;
+use crate::{Refused, offer, submission, wallet};
+
+/// State of an audit in the contract.
+const AUDIT_DUE: u8 = 1;
+
+/// Gas of all that a client sends until it has its reward, for the estimate that it is shown.
+const GAS: u64 = 350_000;
+
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Take a slot of a job for your data: show what it may do and pays, put up the bond, and get the id of the run
+///
+/// Nothing is accepted twice for the same data: the same command goes on where it was interrupted.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  fedmkt accept 0x... --grant data=patients
+  fedmkt-run bafyrei... --grant data=patients --accept --submit     # the whole way
+
+The job must be in the store. Then train with `fedmkt-run JOB_CID --grant data=patients --run-id RUN_ID`, and `fedmkt submit`.")]
+pub struct Accept {
+    /// The job's id in the market, or its CID
+    job: Reference,
+    /// What the job may read: the name that the job gives it, and a folder or file
+    #[arg(long, value_name = "NAME=PATH", value_parser = grant)]
+    grant: (String, PathBuf),
+    /// Take another slot for the same data, after one has ended
+    #[arg(long)]
+    again: bool,
+    /// Agree without being asked
+    #[arg(long, short)]
+    yes: bool,
+    /// Print one object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Submit the results of the run of a slot: encrypted to the sponsor if the job says so
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  fedmkt submit 0x... --receipt bafyrei...
+
+The receipt is that which `fedmkt-run` printed.")]
+pub struct Submit {
+    /// The slot
+    slot: B256,
+    /// The receipt's CID [default: that of the last attempt]
+    #[arg(long, value_name = "CID", value_parser = crate::cli::cid)]
+    receipt: Option<Cid>,
+    /// Print one object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show your slots: how they stand, and what is to be done until when
+#[derive(Args)]
+pub struct Status {
+    /// Those as well that have ended
+    #[arg(long)]
+    all: bool,
+    /// Print an array of objects
+    #[arg(long)]
+    json: bool,
+}
+
+/// End slots whose time has come, and take everything that the market owes you
+#[derive(Args)]
+pub struct Claim {
+    /// Give up on private jobs whose window has passed: the bond comes back, and no reward
+    #[arg(long)]
+    without_approval: bool,
+    /// Print one object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show your data to the auditors of a job, encrypted to them, when an audit of your slot is due
+#[derive(Args)]
+#[command(after_help = "\
+Who the auditors are was part of what you agreed to when you accepted. Without this the bond is lost.")]
+pub struct Disclose {
+    /// The slot
+    slot: B256,
+    /// Agree without being asked
+    #[arg(long, short)]
+    yes: bool,
+    /// Print one object
+    #[arg(long)]
+    json: bool,
+}
+
+fn grant(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
+        _ => Err("expected NAME=PATH, for example `data=patients`".into()),
+    }
+}
+
+pub fn accept(arguments: &Accept, settings: &Settings, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
+    let chain = Chain::connect(settings)?;
+    let board = Board::read(&chain, settings)?;
+    let now = chain.latest()?.time;
+    let posted = board.job(&arguments.job, now)?;
+    let cid = posted.cid();
+    let job = job::Job::load(&job::Reference::Cid(cid), store, &settings.home)?;
+    let differences = terms::differences(&posted.terms, &cid, &job.manifest, job.root());
+    if !differences.is_empty() {
+        let lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        bail!("what was posted does not fit the job: do not accept it\n  {}", lines.join("\n  "));
+    }
+    let (name, path) = &arguments.grant;
+    if *name != job.manifest.data.name {
+        bail!("the job reads `{0}`, not `{name}`: use --grant {0}=PATH", job.manifest.data.name);
+    }
+    let grant = Grant::survey(path)?;
+    let client = wallet::address(settings)?;
+    let journal = journal::open(settings)?;
+
+    let identity = Identity::open(&settings.home.identity(), passphrase)?;
+    let capsule = grant.pack(&job.manifest, &identity, &settings.home.capsules()?, &mut |_| {})?;
+    let data = Pack::open(capsule.bytes.clone()).map_err(|error| anyhow!("the capsule is damaged: {error}"))?;
+    requirement::check(&job.manifest.data, &data)
+        .with_context(|| format!("{} does not fit the job", path.display()))?;
+    let data_root = B256::from(capsule.root.0);
+    let blind_hash = B256::from(tree::keccak256(&inputs::blind(data.salt()).0).0);
+
+    let mut known: Vec<Taken> = taken(&journal, &chain, client)?
+        .into_iter()
+        .filter(|taken| taken.job == posted.id && taken.data_root == data_root && taken.blind_hash == blind_hash)
+        .collect();
+    let goes_on = |taken: &Taken| board.slots.get(&taken.slot).is_none_or(|slot| slot.ending.is_none());
+    known.sort_by_key(|taken| !goes_on(taken));
+    let known = known.into_iter().next().filter(|taken| !arguments.again || goes_on(taken));
+    let mut taken = match known {
+        Some(taken) => taken,
+        None => {
+            if !posted.is_open(now) {
+                bail!("job {} takes no more clients: its slots are taken, or its time has passed", posted.id);
+            }
+            let consent = Consent {
+                job: cid,
+                manifest: job.manifest.clone(),
+                grant: grant.path().to_owned(),
+                files: grant.files(),
+                bytes: grant.bytes(),
+            };
+            eprintln!("{consent}\n");
+            let kind = chain.token(posted.terms.token)?;
+            offer::describe(&posted.terms, &kind, &job.manifest);
+            let price = chain.ask(chain.node().get_gas_price())?;
+            eprintln!(
+                "  gas        about {GAS} in all, {} at present",
+                Amount::coins(U256::from(price) * U256::from(GAS))
+            );
+            eprintln!("  account    {client}\n");
+            offer::agree(arguments.yes, "Accept, and put up the bond?")?;
+            let mut nonce = B256::ZERO;
+            getrandom::fill(&mut nonce.0).map_err(|error| anyhow!("the system gives no randomness: {error}"))?;
+            let slot = ids::slot_id(posted.id, client, data_root, blind_hash, nonce);
+            Taken {
+                chain: chain.id,
+                market: chain.market,
+                client,
+                slot,
+                job: posted.id,
+                cid: cid.to_string(),
+                nonce,
+                data_root,
+                blind_hash,
+                capsule: capsule.path.display().to_string(),
+                drawn: None,
+                receipt: None,
+                bundle: None,
+            }
+        }
+    };
+    let found = chain.call(chain.market().getSlot(taken.slot))?;
+    if found.state == 0 {
+        let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(settings)? };
+        journal.put(&journal::name(taken.slot), &taken)?;
+        if let Err(error) = take(&sender, &posted.terms, &taken) {
+            // What was refused and is not on its way is not gone on with.
+            let name = format!("transaction/accept {}", taken.slot);
+            if journal.get::<Value>(&name)?.is_none() && chain.call(chain.market().getSlot(taken.slot))?.state == 0 {
+                journal.remove(&journal::name(taken.slot))?;
+            }
+            return Err(error);
+        }
+    }
+    let found = chain.call(chain.market().getSlot(taken.slot))?;
+    if found.state == ACCEPTED {
+        draw(settings, &chain, &journal, &posted.terms, &mut taken)?;
+    }
+    let drawn = taken.drawn.as_ref().context("the slot has ended, and its run was never drawn")?;
+    let ended = found.state > SUBMITTED;
+    if ended {
+        eprintln!("This slot has ended: --again takes another one for the same data.");
+    }
+    if arguments.json {
+        let object = json!({
+            "slot": taken.slot, "job": taken.job, "cid": taken.cid, "run_id": drawn.run_id, "client": client,
+            "submitted": found.state >= SUBMITTED, "ended": ended,
+        });
+        writeln!(out, "{object}")?;
+    } else {
+        writeln!(out, "slot    {}\nrun id  {}", taken.slot, drawn.run_id)?;
+    }
+    Ok(())
+}
+
+fn take(sender: &Sender<'_>, terms: &fedmkt_contracts::market::Terms, taken: &Taken) -> anyhow::Result<()> {
+    let chain = sender.chain;
+    if sender.address() != taken.client {
+        bail!("the slot was begun by {}: use that wallet", taken.client);
+    }
+    allow(sender, terms.token, U256::from(terms.bond))?;
+    let market = chain.market();
+    let call = market.accept(taken.job, taken.data_root, taken.blind_hash, taken.nonce);
+    sender.send(&format!("accept {}", taken.slot), chain.market, call.calldata().to_vec())?;
+    Ok(())
+}
+
+/// All that this account has written down for this market.
+fn taken(journal: &Records, chain: &Chain, client: Address) -> anyhow::Result<Vec<Taken>> {
+    let all: Vec<(String, Taken)> = journal.all("slot/")?;
+    let here = |taken: &Taken| (taken.chain, taken.market, taken.client) == (chain.id, chain.market, client);
+    Ok(all.into_iter().map(|(_, taken)| taken).filter(here).collect())
+}
+
+/// The header that has the randomness after a block, once it counts; waits for it.
+fn header(chain: &Chain, number: u64) -> anyhow::Result<(Bytes, B256)> {
+    let source = randomness::source(number);
+    let mut told = false;
+    // One block more: only in a later one can the market check it.
+    while chain.latest()?.number < source + chain.confirmations {
+        if !told {
+            eprintln!("Waiting for block {source}, whose randomness is in the id of the run.");
+            told = true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    let block = chain.ask(chain.node().get_block_by_number(BlockNumberOrTag::Number(source)))?;
+    let block = block.with_context(|| format!("the node has no block {source}"))?;
+    let encoded = randomness::encoded(&block.header.inner);
+    if keccak256(&encoded) != block.header.hash {
+        bail!("block {source} has a header of a form that the market cannot check: use another chain");
+    }
+    Ok((encoded, block.header.mix_hash))
+}
+
+/// Learns the run's id, and keeps it; fixes it on the chain if submitting could be too late for that.
+fn draw(
+    settings: &Settings,
+    chain: &Chain,
+    journal: &Records,
+    terms: &fedmkt_contracts::market::Terms,
+    taken: &mut Taken,
+) -> anyhow::Result<()> {
+    let accepted = chain.call(chain.market().getSlot(taken.slot))?;
+    let number = accepted.blockNumber.to::<u64>();
+    let is_drawn = accepted.flags & 2 != 0;
+    if is_drawn {
+        if taken.drawn.is_none() {
+            let board = Board::read(chain, settings)?;
+            let run_id = board.slots.get(&taken.slot).and_then(|slot| slot.run_id);
+            let run_id = run_id.context("the node does not give the event of the run: try again later")?;
+            taken.drawn = Some(Drawn { block: number, header: Bytes::new(), run_id });
+            journal.put(&journal::name(taken.slot), taken)?;
+        }
+        return Ok(());
+    }
+    let latest = chain.latest()?;
+    let reach = chain.reach()?;
+    if latest.number > randomness::source(number) + reach {
+        bail!(
+            "the randomness of slot {} is out of the chain's reach: the run can no longer be submitted, and anybody can \
+             forfeit its bond; `fedmkt accept` within {reach} blocks next time",
+            taken.slot
+        );
+    }
+    let (header, mix) = header(chain, number)?;
+    let run_id = market_run_id(chain.id, &chain.market, &taken.slot, &taken.client, DataRoot(taken.data_root.0), &mix);
+    let drawn = Drawn { block: number, header: header.clone(), run_id: B256::from(run_id.0) };
+    let now = drawn.run_id;
+    if taken.drawn.replace(drawn).is_some_and(|before| before.run_id != now) {
+        eprintln!("Notice: the chain was reorganised. The run has another id, and is trained again.");
+        (taken.receipt, taken.bundle) = (None, None);
+    }
+    journal.put(&journal::name(taken.slot), taken)?;
+
+    // How long the randomness stays in reach, by the pace of the last blocks.
+    let span = latest.number.min(100);
+    let past = chain.block(BlockNumberOrTag::Number(latest.number - span))?.context("the node lost a block")?;
+    let pace = (latest.time.saturating_sub(past.time)) as f64 / (span.max(1)) as f64;
+    if f64::from(terms.submitTime) > pace * reach as f64 / 2.0 {
+        eprintln!(
+            "Fixing the run's id on the chain, as its randomness will be out of reach before the time to submit ends."
+        );
+        let sender = Sender { chain, journal, key: wallet::open(settings)? };
+        let run = calls::accepted(DataRoot(taken.data_root.0), Hash(taken.blind_hash.0), None);
+        let call = chain.market().drawRun(taken.slot, run, header).calldata().to_vec();
+        let sent = sender.send(&format!("draw {}", taken.slot), chain.market, call);
+        // Anybody may have done it meanwhile.
+        if sent.is_err() && chain.call(chain.market().getSlot(taken.slot))?.flags & 2 == 0 {
+            sent?;
+        }
+    }
+    Ok(())
+}
+
+pub fn submit(arguments: &Submit, settings: &Settings, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
+    let chain = Chain::connect(settings)?;
+    let journal = journal::open(settings)?;
+    let name = journal::name(arguments.slot);
+    let mut taken: Taken = journal
+        .get(&name)?
+        .with_context(|| format!("slot {} was not accepted from here: it is not in the journal", arguments.slot))?;
+    if (taken.chain, taken.market) != (chain.id, chain.market) {
+        bail!("slot {} is in the market {} on chain {}", taken.slot, taken.market, taken.chain);
+    }
+    let found = chain.call(chain.market().getSlot(taken.slot))?;
+    if found.state == ACCEPTED {
+        submit_now(arguments, settings, store, &chain, &journal, &mut taken)?;
+    } else if found.state < ACCEPTED {
+        bail!("slot {} is not accepted: `fedmkt accept` first", taken.slot);
+    } else if found.state > PAID {
+        bail!("slot {} has ended before this was submitted: see `fedmkt status --all`", taken.slot);
+    }
+    let found = chain.call(chain.market().getSlot(taken.slot))?;
+    let until: u64 = found.deadline.to();
+    let bundle = taken.bundle.clone();
+    if arguments.json {
+        let object = json!({
+            "slot": taken.slot, "receipt": taken.receipt, "bundle": bundle, "challenge_until": until,
+            "paid": found.state == PAID,
+        });
+        writeln!(out, "{object}")?;
+    } else {
+        writeln!(out, "submitted; it can be challenged until {}, then `fedmkt claim`", utc(until))?;
+    }
+    Ok(())
+}
+
+fn submit_now(
+    arguments: &Submit,
+    settings: &Settings,
+    store: &FolderStore,
+    chain: &Chain,
+    journal: &Records,
+    taken: &mut Taken,
+) -> anyhow::Result<()> {
+    let name = journal::name(taken.slot);
+    let board = Board::read(chain, settings)?;
+    let posted: &Job = board.jobs.get(&taken.job).context("the node does not give the event of the job")?;
+    let before = taken.drawn.as_ref().map(|drawn| drawn.run_id);
+    draw(settings, chain, journal, &posted.terms, taken)?;
+    let drawn = taken.drawn.clone().context("the run has no id")?;
+    if before.is_some_and(|before| before != drawn.run_id) {
+        bail!("the run has another id now, {}: train again with it", drawn.run_id);
+    }
+    let receipt = match (&arguments.receipt, &taken.receipt) {
+        (Some(receipt), _) => *receipt,
+        (None, Some(receipt)) => fedmkt_store::parse_cid(receipt)?,
+        (None, None) => bail!("which run? Name its receipt with --receipt"),
+    };
+    let loaded = Receipt::load(store, &receipt)?.with_context(|| format!("{receipt} is no receipt"))?;
+    let body = &loaded.body;
+    if body.run_id != RunId(drawn.run_id.0) {
+        bail!("receipt {receipt} is of the run {}, the slot's is {}: train with --run-id", body.run_id, drawn.run_id);
+    }
+    let facts = (body.data_root.0, body.blind_hash.0, body.job.to_string());
+    if facts != (taken.data_root.0, taken.blind_hash.0, taken.cid.clone()) {
+        bail!("receipt {receipt} is of another job or other data than slot {}", taken.slot);
+    }
+    let cid: Cid = body.job;
+    let job = job::Job::load(&job::Reference::Cid(cid), store, &settings.home)?;
+    if taken.receipt.as_deref() != Some(receipt.to_string().as_str()) {
+        (taken.receipt, taken.bundle) = (Some(receipt.to_string()), None);
+    }
+    if taken.bundle.is_none() && !body.results.is_empty() {
+        taken.bundle = Some(submission::publish(store, &job.manifest, body)?.to_string());
+    }
+    journal.put(&name, taken)?;
+    let bundle = taken.bundle.as_deref().map(fedmkt_store::parse_cid).transpose()?;
+    let capsule = match job.manifest.disclosure {
+        Disclosure::Open => {
+            let file = File::open(&taken.capsule).with_context(|| format!("the capsule {} is gone", taken.capsule))?;
+            let link = files::add_file(store, file)?;
+            store.pin(&link.cid)?;
+            Some(link.cid)
+        }
+        _ => None,
+    };
+    let claim = calls::claim(body, bundle.as_ref(), capsule.as_ref())?;
+    let is_drawn = chain.call(chain.market().getSlot(taken.slot))?.flags & 2 != 0;
+    let run_id = is_drawn.then_some(RunId(drawn.run_id.0));
+    let accepted = calls::accepted(DataRoot(taken.data_root.0), Hash(taken.blind_hash.0), run_id);
+    let header = if is_drawn { Bytes::new() } else { drawn.header };
+    let market = chain.market();
+    let call = market.submit(taken.slot, accepted, claim.submission, claim.siblings, header);
+    let sender = Sender { chain, journal, key: wallet::open(settings)? };
+    sender.send(&format!("submit {}", taken.slot), chain.market, call.calldata().to_vec())?;
+    Ok(())
+}
+
+pub fn disclose(
+    arguments: &Disclose,
+    settings: &Settings,
+    store: &FolderStore,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let chain = Chain::connect(settings)?;
+    let journal = journal::open(settings)?;
+    let taken: Taken = journal
+        .get(&journal::name(arguments.slot))?
+        .with_context(|| format!("slot {} was not accepted from here: it is not in the journal", arguments.slot))?;
+    if chain.call(chain.market().getAudit(taken.slot))?.state != AUDIT_DUE {
+        bail!("no audit of slot {} is due", taken.slot);
+    }
+    let cid = fedmkt_store::parse_cid(&taken.cid)?;
+    let job = job::Job::load(&job::Reference::Cid(cid), store, &settings.home)?;
+    let Disclosure::Audited(audit) = &job.manifest.disclosure else { bail!("job {cid} has no auditors") };
+    eprintln!("The data of slot {} goes to:", taken.slot);
+    audit.auditors.iter().for_each(|auditor| eprintln!("  {}", shown_line(auditor)));
+    offer::agree(arguments.yes, "Disclose it to them?")?;
+    let capsule = File::open(&taken.capsule).with_context(|| format!("the capsule {} is gone", taken.capsule))?;
+    let link = submission::encrypt(store, &audit.auditors, capsule)?;
+    let disclosed = calls::file_cid(Some(&link))?;
+    let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(settings)? };
+    let call = chain.market().disclose(taken.slot, disclosed).calldata().to_vec();
+    sender.send(&format!("disclose {}", taken.slot), chain.market, call)?;
+    if arguments.json {
+        writeln!(out, "{}", json!({ "slot": taken.slot, "capsule": link.to_string() }))?;
+    } else {
+        writeln!(out, "{link}")?;
+    }
+    Ok(())
+}
+
+/// What is to be done about a slot.
+fn next(slot: &Slot, job: &Job, now: u64) -> String {
+    if slot.ending.is_some() {
+        return "nothing".into();
+    }
+    if slot.submission.is_none() {
+        return match slot.submit_until >= now {
+            true => format!("train, and submit until {}", utc(slot.submit_until)),
+            false => "too late to submit: the bond can be forfeited by anybody".into(),
+        };
+    }
+    if let Some(until) = slot.disclose_until {
+        return format!("an audit is due: `fedmkt disclose` until {}", utc(until));
+    }
+    match (job.terms.disclosure, slot.challenge_until >= now) {
+        (2, _) => "wait for the sponsor's approval".into(),
+        (_, true) => format!("keep data and home; `fedmkt claim` after {}", utc(slot.challenge_until)),
+        (_, false) => "`fedmkt claim`".into(),
+    }
+}
+
+pub fn status(arguments: &Status, settings: &Settings, out: &mut dyn Write) -> anyhow::Result<()> {
+    let client = wallet::address(settings)?;
+    let chain = Chain::connect(settings)?;
+    let board = Board::read(&chain, settings)?;
+    let now = chain.latest()?.time;
+    let mut slots: Vec<&Slot> =
+        board.slots.values().filter(|slot| slot.client == client && (arguments.all || slot.ending.is_none())).collect();
+    slots.sort_by_key(|slot| (slot.block, slot.id));
+    if arguments.json {
+        let objects: Vec<Value> = slots
+            .iter()
+            .map(|slot| {
+                let job = &board.jobs[&slot.job];
+                json!({
+                    "slot": slot.id, "job": slot.job, "cid": job.cid().to_string(), "state": state(slot),
+                    "next": next(slot, job, now), "submit_until": slot.submit_until,
+                    "challenge_until": slot.challenge_until, "run_id": slot.run_id,
+                })
+            })
+            .collect();
+        return Ok(writeln!(out, "{:#}", json!(objects))?);
+    }
+    for slot in &slots {
+        let job = &board.jobs[&slot.job];
+        let kind = chain.token(job.terms.token)?;
+        writeln!(out, "{}  {}", slot.id, state(slot))?;
+        writeln!(out, "  job   {}  {}", job.cid(), kind.amount(U256::from(job.terms.reward)))?;
+        writeln!(out, "  next  {}", next(slot, job, now))?;
+    }
+    if slots.is_empty() {
+        eprintln!("{client} has no slots{}", if arguments.all { "" } else { " that have not ended: --all lists all" });
+    }
+    Ok(())
+}
+
+pub fn claim(arguments: &Claim, settings: &Settings, out: &mut dyn Write) -> anyhow::Result<()> {
+    let account = wallet::address(settings)?;
+    let chain = Chain::connect(settings)?;
+    let board = Board::read(&chain, settings)?;
+    let journal = journal::open(settings)?;
+    let mut sender = None;
+    let mut key = || -> anyhow::Result<Sender<'_>> {
+        let key = match &sender {
+            Some(key) => key,
+            None => sender.insert(wallet::open(settings)?),
+        };
+        Ok(Sender { chain: &chain, journal: &journal, key: key.clone() })
+    };
+    let (mut ended, mut failed) = (Vec::new(), Vec::new());
+    for slot in board.slots.values().filter(|slot| slot.client == account && slot.ending.is_none()) {
+        let job = &board.jobs[&slot.job];
+        let now = chain.latest()?.time;
+        let is_private = job.terms.disclosure == 2;
+        if slot.submission.is_none() || slot.challenge_until >= now || (is_private && !arguments.without_approval) {
+            continue;
+        }
+        // What one slot waits for is no reason to leave the others.
+        match key().and_then(|sender| finalize(&sender, job, slot)) {
+            Ok(true) => ended.push(slot.id),
+            Ok(false) => {}
+            Err(error) => {
+                eprintln!("slot {}: {error:#}", slot.id);
+                failed.push(slot.id);
+            }
+        }
+    }
+    let mut tokens: Vec<Address> = board
+        .jobs
+        .values()
+        .filter(|job| job.sponsor == account || board.slots_of(job.id).any(|slot| slot.client == account))
+        .map(|job| job.terms.token)
+        .collect();
+    tokens.sort();
+    tokens.dedup();
+    let mut got = Vec::new();
+    for token in tokens {
+        let owed = chain.owed(token, account)?;
+        if owed.is_zero() {
+            continue;
+        }
+        let call = chain.market().withdraw(token, account).calldata().to_vec();
+        let name = format!("withdraw {token}");
+        let sent = key().and_then(|sender| {
+            sender.do_again(&name)?;
+            sender.send(&name, chain.market, call)
+        });
+        match sent {
+            Ok(_) => got.push((token, owed)),
+            Err(error) => {
+                eprintln!("token {token}: {error:#}");
+                failed.push(B256::left_padding_from(token.as_slice()));
+            }
+        }
+    }
+    if arguments.json {
+        let got: Vec<Value> =
+            got.iter().map(|(token, amount)| json!({ "token": token, "amount": amount.to_string() })).collect();
+        writeln!(out, "{:#}", json!({ "account": account, "ended": ended, "withdrawn": got }))?;
+    } else {
+        for (token, amount) in &got {
+            writeln!(out, "{} for {account}", chain.token(*token)?.amount(*amount))?;
+        }
+        if got.is_empty() {
+            eprintln!("nothing is owed to {account} yet: see `fedmkt status`");
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Refused.into()) }
+}
+
+/// Ends a slot whose window has passed. Whether it has.
+fn finalize(sender: &Sender<'_>, job: &Job, slot: &Slot) -> anyhow::Result<bool> {
+    let chain = sender.chain;
+    if job.terms.disclosure == 1 && slot.disclose_until.is_none() && !slot.lottery_held {
+        let found = chain.call(chain.market().getSlot(slot.id))?;
+        let number: u64 = found.blockNumber.to();
+        let late = chain.latest()?.number > randomness::source(number) + chain.reach()?;
+        let header = if late { Bytes::new() } else { header(chain, number)?.0 };
+        let call = chain.market().drawAudit(slot.id, header).calldata().to_vec();
+        sender.send(&format!("lottery {}", slot.id), chain.market, call)?;
+    }
+    if chain.call(chain.market().getAudit(slot.id))?.state == AUDIT_DUE {
+        eprintln!("slot {0} was drawn for an audit: `fedmkt disclose {0}`, or the bond is lost", slot.id);
+        return Ok(false);
+    }
+    let call = chain.market().finalize(slot.id).calldata().to_vec();
+    let sent = sender.send(&format!("finalize {}", slot.id), chain.market, call);
+    // Anybody may have done it meanwhile.
+    let found = chain.call(chain.market().getSlot(slot.id))?;
+    if found.state <= SUBMITTED {
+        sent?;
+    }
+    Ok(found.state > SUBMITTED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_are_read() {
+        assert_eq!(grant("data=a=b"), Ok(("data".into(), "a=b".into())));
+        assert!(grant("data").is_err() && grant("=x").is_err() && grant("data=").is_err());
+    }
+}

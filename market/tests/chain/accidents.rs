@@ -1,0 +1,86 @@
+//! Programs that are killed, a network that loses and repeats, a chain that goes back.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::devnet::Devnet;
+use crate::party::{Done, FUNDS, Party};
+use crate::proxy::Proxy;
+
+const TOKEN: u128 = 1_000_000_000_000_000_000;
+
+#[test]
+fn a_client_that_is_killed_again_and_again_accepts_and_submits_once() {
+    let Some(net) = Devnet::start("killed clients") else { return };
+    let (sponsor, client) = (Party::new(&net), Party::new(&net));
+    let cid = sponsor.publish(|_| {});
+    let job = sponsor.post(&net, &cid, 5, "100").text().to_owned();
+    client.write_data(1);
+    sponsor.hand(&cid, &client);
+    // What is true afterwards does not depend on where these meet it.
+    for pause in [50, 400, 900, 1500, 2500, 4000, 6000] {
+        let mut work = client.work(&cid);
+        let mut child = work.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        std::thread::sleep(Duration::from_millis(pause));
+        // Whatever it has started dies with it.
+        let group = format!("-{}", child.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _ = child.wait();
+    }
+    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs"));
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let shown = client.fedmkt(&["job", "show", &job, "--json"]).json();
+    assert_eq!(shown["taken"].as_array().map(Vec::len), Some(1), "one slot");
+    assert_eq!(net.tokens(&client.account), FUNDS - 100 * TOKEN, "one bond");
+    net.wait(3601);
+    client.fedmkt(&["claim"]).text();
+    assert_eq!(net.tokens(&client.account), FUNDS + 100 * TOKEN);
+}
+
+#[test]
+fn a_network_that_drops_delays_and_repeats_changes_nothing() {
+    let Some(net) = Devnet::start("a bad network") else { return };
+    let (mut sponsor, mut client) = (Party::new(&net), Party::new(&net));
+    let proxy = Proxy::start(&net.address);
+    sponsor.rpc = proxy.url();
+    client.rpc = proxy.url();
+    let cid = sponsor.publish(|_| {});
+    let job = sponsor.post(&net, &cid, 2, "100").text().to_owned();
+    client.write_data(1);
+    sponsor.hand(&cid, &client);
+    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
+    assert_eq!(done["status"], "done");
+    net.wait(3601);
+    client.fedmkt(&["claim"]).text();
+    sponsor.fedmkt(&["job", "cancel", &job]).text();
+    sponsor.fedmkt(&["claim"]).text();
+    assert_eq!(net.tokens(&client.account), FUNDS + 100 * TOKEN);
+    assert_eq!(net.tokens(&sponsor.account), FUNDS - 100 * TOKEN);
+    assert_eq!(net.tokens(&net.market), 0);
+    let (dropped, repeated) = proxy.counts();
+    assert!(dropped > 5 && repeated > 5, "the network was bad: {dropped} {repeated}");
+}
+
+#[test]
+fn a_chain_that_goes_back_is_noticed() {
+    let Some(net) = Devnet::start("a reorganisation") else { return };
+    let (sponsor, client) = (Party::new(&net), Party::new(&net));
+    let cid = sponsor.publish(|_| {});
+    sponsor.post(&net, &cid, 1, "100").text();
+    client.write_data(1);
+    sponsor.hand(&cid, &client);
+    let before = net.ask("evm_snapshot", json!([]));
+    let accept = ["accept", &cid, "--grant", "data=data", "--yes", "--json"];
+    let first = client.fedmkt(&accept).json();
+    assert_eq!(net.ask("evm_revert", json!([before])), true);
+    assert_eq!(net.tokens(&client.account), FUNDS, "the chain forgot the bond");
+    let second = client.fedmkt(&accept).json();
+    assert_eq!(first["slot"], second["slot"], "the same slot is taken, not another one");
+    assert_eq!(net.tokens(&client.account), FUNDS - 100 * TOKEN);
+    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
+    assert_eq!(done["run_id"], second["run_id"]);
+    assert_eq!(done["submission"]["slot"], second["slot"]);
+}

@@ -1,0 +1,99 @@
+//! What people and nodes get wrong: a sentence each, nothing sent, nothing lost.
+
+use std::fs;
+
+use crate::devnet::Devnet;
+use crate::party::{FUNDS, Party};
+
+#[test]
+fn what_is_wrong_is_told_and_nothing_is_sent() {
+    let Some(net) = Devnet::start("bad input") else { return };
+    let sponsor = Party::new(&net);
+    let cid = sponsor.publish(|_| {});
+
+    // The node, the chain, the contract.
+    sponsor.fedmkt(&["job", "list", "--rpc", "http://127.0.0.1:1"]).fails(3, "cannot be reached");
+    sponsor.fedmkt(&["job", "list", "--rpc", "nonsense"]).fails(3, "rpc is \"nonsense\" (from the command line)");
+    sponsor.fedmkt(&["job", "list", "--chain-id", "1"]).fails(3, "is on chain 31337, not 1");
+    sponsor.fedmkt(&["job", "list", "--market", &sponsor.account]).fails(3, "there is no contract");
+    sponsor.fedmkt(&["job", "list", "--market", &net.token]).fails(3, "its code is another one");
+    sponsor.fedmkt(&["job", "list", "--market", "0x12"]).fails(3, "market is \"0x12\"");
+
+    // Offers.
+    sponsor.post(&net, &cid, 1, "0").fails(3, "no reward");
+    sponsor.post(&net, &cid, 1, "1.5e3").fails(3, "is no amount");
+    sponsor.post(&net, &cid, 1, "0.0000000000000000001").fails(3, "more digits");
+    sponsor.post(&net, &cid, 1, "10000000").fails(3, "are needed");
+    sponsor.post(&net, &cid, 0, "1").fails(3, "the term `slots` is 0");
+    let post = |arguments: &[&str]| {
+        let base = ["job", "post", &cid, "--yes", "--reward", "1"];
+        sponsor.fedmkt(&[&base[..], arguments].concat())
+    };
+    post(&["--token", &net.token]).fails(3, "--arbitrator");
+    post(&["--arbitrator", &net.committee]).fails(3, "--token");
+    post(&["--token", &sponsor.account, "--arbitrator", &net.committee]).fails(3, "there is no token");
+    post(&["--token", &net.token, "--arbitrator", &net.token]).fails(3, "the arbitrator does not answer");
+    post(&["--token", &net.token, "--arbitrator", &net.committee, "--bond", "0.1"]).fails(3, "the term `");
+    post(&["--token", &net.token, "--arbitrator", &net.committee, "--window", "0s"]).fails(3, "the term `window` is 0");
+    post(&["--token", &net.token, "--arbitrator", &net.committee, "--window", "soon"]).fails(2, "no length of time");
+    let unknown = "bafyreigaknpexyvxt76zgkitavbwx6ejgfheup5oybpm77f3pxzrvwpfdi";
+    sponsor.post(&net, unknown, 1, "1").fails(3, "not in the store");
+    let raw = fedmkt_store::files::add_file(&sponsor.store(), &b"no job"[..]).expect("added").cid.to_string();
+    sponsor.post(&net, &raw, 1, "1").fails(3, "job");
+    assert_eq!(net.tokens(&sponsor.account), FUNDS);
+    assert_eq!(sponsor.fedmkt(&["job", "list", "--all", "--json"]).json().as_array().map(Vec::len), Some(0));
+
+    // Accounts.
+    let poor = Party::poor(&net);
+    poor.write_data(1);
+    sponsor.post(&net, &cid, 1, "1").text();
+    sponsor.hand(&cid, &poor);
+    let accept = ["accept", &cid, "--grant", "data=data", "--yes"];
+    poor.fedmkt(&accept).fails(3, "has 0 DEV, and 1 DEV are needed");
+    poor.fedmkt(&["accept", &cid, "--grant", "other=data", "--yes"]).fails(3, "the job reads `data`");
+    poor.fedmkt(&["accept", &cid, "--grant", "data=data"]).fails(3, "nobody is there to agree");
+    poor.fedmkt(&["accept", unknown, "--grant", "data=data", "--yes"]).fails(3, "nobody has posted");
+    poor.fedmkt(&["submit", &format!("0x{}", "00".repeat(32))]).fails(3, "was not accepted from here");
+
+    // Wallets.
+    fs::write(poor.path("wrong"), "wrong\n").expect("a file");
+    let rich = Party::new(&net);
+    rich.write_data(1);
+    sponsor.hand(&cid, &rich);
+    fs::write(rich.path("wrong"), "wrong\n").expect("a file");
+    let with_wrong = [&accept[..], &["--password-file", "wrong"]].concat();
+    rich.fedmkt(&with_wrong).fails(3, "the password is wrong");
+    let keystore = rich.path("home/wallets/default.json");
+    let good = fs::read(&keystore).expect("a keystore");
+    fs::write(&keystore, "{\"version\":3").expect("a file");
+    rich.fedmkt(&accept).fails(3, "is no keystore file");
+    fs::write(&keystore, good).expect("a file");
+    rich.fedmkt(&["wallet", "new"]).fails(3, "is there already");
+    rich.fedmkt(&["wallet", "address", "--wallet", "../x"]).fails(3, "cannot name a wallet");
+    assert_eq!(rich.fedmkt(&["wallet", "address"]).text(), rich.account);
+    fs::write(rich.path("key"), format!("0x{}\n", "11".repeat(32))).expect("a file");
+    let imported = rich.fedmkt(&["wallet", "import", "key", "--wallet", "two"]);
+    assert_eq!(imported.text(), "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A");
+    assert_eq!(net.tokens(&rich.account), FUNDS);
+}
+
+#[test]
+fn settings_say_where_they_come_from() {
+    let Some(net) = Devnet::start("settings") else { return };
+    let party = Party::poor(&net);
+    party.fedmkt(&["config", "set", "wallet", "second"]).text();
+    let shown = party.fedmkt(&["config", "--json", "--rpc", "http://flag"]).json();
+    assert_eq!(
+        (shown["rpc"]["value"].as_str(), shown["rpc"]["from"].as_str()),
+        (Some("http://flag"), Some("the command line"))
+    );
+    assert_eq!(shown["chain-id"]["from"], "FEDMKT_CHAIN_ID");
+    assert!(shown["wallet"]["from"].as_str().is_some_and(|from| from.ends_with("config.toml")));
+    assert_eq!(shown["from-block"]["from"], "default");
+    party.fedmkt(&["config", "set", "colour", "red"]).fails(3, "is no setting");
+    party.fedmkt(&["config", "set", "chain-id", "one"]).fails(3, "is no value of chain-id");
+    party.fedmkt(&["config", "unset", "wallet"]).text();
+    assert_eq!(party.fedmkt(&["config", "--json"]).json()["wallet"]["from"], "default");
+    fs::write(party.path("home/config.toml"), "color = 1").expect("a file");
+    party.fedmkt(&["config"]).fails(3, "no setting");
+}

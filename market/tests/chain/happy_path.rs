@@ -1,0 +1,141 @@
+//! A sponsor, three clients, and everybody is paid.
+
+use std::fs;
+
+use fedmkt_core::manifest::{Audit, Disclosure};
+
+use crate::devnet::Devnet;
+use crate::party::{Done, FUNDS, Party, key};
+
+/// One token.
+const TOKEN: u128 = 1_000_000_000_000_000_000;
+
+/// How many slots of a job were taken.
+fn count(party: &Party, job: &str) -> usize {
+    let shown = party.fedmkt(&["job", "show", job, "--json"]).json();
+    shown["taken"].as_array().expect("a list").len()
+}
+
+#[test]
+fn three_clients_train_and_are_paid_to_the_unit() {
+    let Some(net) = Devnet::start("three clients") else { return };
+    let sponsor = Party::new(&net);
+    let (secret, recipient) = key();
+    fs::write(sponsor.path("key.txt"), format!("# results\n{secret}\n")).expect("a file");
+    let cid = sponsor.publish(|manifest| manifest.sponsor = Some(recipient));
+    let job = sponsor.post(&net, &cid, 3, "100").text().to_owned();
+    assert_eq!(net.tokens(&sponsor.account), FUNDS - 300 * TOKEN);
+    assert_eq!(net.tokens(&net.market), 300 * TOKEN);
+
+    let clients: Vec<Party> = (0..3).map(|_| Party::new(&net)).collect();
+    let mut slots = Vec::new();
+    for (index, client) in clients.iter().enumerate() {
+        client.write_data(index as u64);
+        sponsor.hand(&cid, client);
+        let listed = client.fedmkt(&["job", "list", "--json"]).json();
+        assert_eq!((listed[0]["job"].as_str(), listed[0]["cid"].as_str()), (Some(&job[..]), Some(&cid[..])));
+        assert_eq!(listed[0]["open_slots"], 3 - index);
+        let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
+        assert_eq!(done["status"], "done");
+        let submission = &done["submission"];
+        assert_eq!(net.tokens(&client.account), FUNDS - 100 * TOKEN, "the bond");
+        let slot = submission["slot"].as_str().expect("a slot").to_owned();
+        let bundle = submission["bundle"].as_str().expect("a bundle");
+        client.hand(bundle, &sponsor);
+        slots.push(slot);
+
+        // The same again does nothing.
+        let again = Done::from(client.work(&cid).output().expect("fedmkt-run runs"));
+        assert_eq!(again.code, Some(0), "{}", again.stderr);
+        assert!(again.stderr.contains("submitted already"), "{}", again.stderr);
+        assert_eq!(count(&sponsor, &job), index + 1);
+    }
+
+    // The sponsor looks at one, is content, and approves; the others are paid by time.
+    let (slot, first) = (&slots[0], &clients[0]);
+    sponsor.fedmkt(&["job", "fetch", slot, "--output", "got"]).fails(3, "--identity");
+    sponsor.fedmkt(&["job", "fetch", slot, "--output", "got", "--identity", "key.txt"]).text();
+    for file in ["weights", "metrics.csv"] {
+        let (got, made) = (sponsor.path("got").join(file), first.path("out").join(file));
+        assert_eq!(fs::read(got).expect("fetched"), fs::read(made).expect("made"), "{file}");
+    }
+    fs::write(sponsor.path("other.txt"), key().0).expect("a file");
+    sponsor.fedmkt(&["job", "fetch", slot, "--output", "no", "--identity", "other.txt"]).fails(3, "is the key of");
+    assert!(!sponsor.path("no").exists());
+    sponsor.fedmkt(&["job", "approve", slot, "--yes"]).text();
+    sponsor.fedmkt(&["job", "approve", slot, "--yes"]).text();
+    let claimed = first.fedmkt(&["claim", "--json"]).json();
+    assert_eq!(claimed["withdrawn"][0]["amount"], (200 * TOKEN).to_string());
+    assert_eq!(net.tokens(&first.account), FUNDS + 100 * TOKEN);
+
+    let second = &clients[1];
+    let early = second.fedmkt(&["claim", "--json"]).json();
+    assert_eq!(early["withdrawn"].as_array().map(Vec::len), Some(0), "the window has not passed");
+    let status = second.fedmkt(&["status", "--json"]).json();
+    assert_eq!(status[0]["state"], "submitted");
+    net.wait(3601);
+    for client in &clients[1..] {
+        client.fedmkt(&["claim"]).text();
+        assert_eq!(net.tokens(&client.account), FUNDS + 100 * TOKEN);
+        assert_eq!(client.fedmkt(&["status", "--all", "--json"]).json()[0]["state"], "paid");
+        client.fedmkt(&["claim"]).text();
+        assert_eq!(net.tokens(&client.account), FUNDS + 100 * TOKEN, "nobody is paid twice");
+    }
+    assert_eq!(net.tokens(&net.market), 0, "every unit went to somebody");
+    assert_eq!(net.tokens(&sponsor.account), FUNDS - 300 * TOKEN);
+}
+
+#[test]
+fn a_sponsor_gets_rewards_of_open_slots_back() {
+    let Some(net) = Devnet::start("a cancelled job") else { return };
+    let sponsor = Party::new(&net);
+    let cid = sponsor.publish(|_| {});
+    let job = sponsor.post(&net, &cid, 2, "0.000000000000000007").text().to_owned();
+    assert_eq!(net.tokens(&net.market), 14);
+    sponsor.fedmkt(&["job", "cancel", &job]).text();
+    sponsor.fedmkt(&["job", "cancel", &job]).text();
+    assert_eq!(sponsor.fedmkt(&["job", "list", "--json"]).json().as_array().map(Vec::len), Some(0));
+    sponsor.fedmkt(&["claim"]).text();
+    assert_eq!((net.tokens(&net.market), net.tokens(&sponsor.account)), (0, FUNDS));
+    let other = sponsor.post(&net, &cid, 1, "1").text().to_owned();
+    assert_ne!(other, job, "the same job can be offered again");
+    sponsor.fedmkt(&["backup", "copy"]).text();
+    for kept in ["identity.age", "wallets/default.json", "journal.redb"] {
+        assert!(sponsor.path("copy").join(kept).is_file(), "{kept}");
+    }
+    sponsor.fedmkt(&["backup", "copy"]).fails(3, "is there already");
+}
+
+#[test]
+fn an_audited_client_discloses_and_is_paid() {
+    let Some(net) = Devnet::start("an audit") else { return };
+    let (sponsor, client) = (Party::new(&net), Party::new(&net));
+    let (secret, auditor) = key();
+    let cid = sponsor.publish(|manifest| {
+        manifest.disclosure = Disclosure::Audited(Audit { auditors: vec![auditor], per_million: 1_000_000 });
+    });
+    let audited = ["--auditor", &sponsor.account];
+    let job = sponsor.post_with(&net, &cid, 1, "100", &audited).text().to_owned();
+    client.write_data(1);
+    sponsor.hand(&cid, &client);
+    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
+    let slot = done["submission"]["slot"].as_str().expect("a slot").to_owned();
+    client.fedmkt(&["disclose", &slot, "--yes"]).fails(3, "is due");
+    net.wait(3601);
+    let claimed = client.fedmkt(&["claim", "--json"]);
+    assert!(claimed.stderr.contains("drawn for an audit"), "{}", claimed.stderr);
+    assert_eq!(claimed.json()["withdrawn"].as_array().map(Vec::len), Some(0));
+    assert_eq!(client.fedmkt(&["status", "--json"]).json()[0]["state"], "audit due");
+    let capsule = client.fedmkt(&["disclose", &slot, "--yes"]).text().to_owned();
+    client.hand(&capsule, &sponsor);
+    let encrypted = fedmkt_store::files::read_file(&sponsor.store(), &capsule.parse().expect("a CID"), 1 << 20);
+    let key: age::x25519::Identity = secret.parse().expect("a key");
+    let plain = age::decrypt(&key, &encrypted.expect("a file")).expect("decrypted");
+    let kept = fs::read_dir(client.path("home/capsules")).expect("a folder").flatten().map(|entry| entry.path());
+    let kept = kept.into_iter().find(|path| path.extension().is_some_and(|found| found == "pack")).expect("a capsule");
+    assert_eq!(plain, fs::read(kept).expect("a capsule"), "the auditor has what the client ran on");
+    net.wait(3601);
+    client.fedmkt(&["claim"]).text();
+    assert_eq!(net.tokens(&client.account), FUNDS + 100 * TOKEN);
+    assert_eq!(count(&sponsor, &job), 1);
+}

@@ -1,0 +1,12 @@
+//! The market as its parties use it: `fedmkt` and `fedmkt-run` on a chain of their own, with real contracts, a token, and
+//! an encrypted result.
+//!
+//! Needs anvil, and the programs: `cargo test --workspace` and `cargo xtask test` build them. Where something is missing,
+//! the tests say that they were skipped.
+
+mod accidents;
+mod bad_input;
+mod devnet;
+mod happy_path;
+mod party;
+mod proxy;

@@ -1,0 +1,229 @@
+//! Somebody with a home, a wallet, a store and data.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::str::FromStr;
+
+use cid::Cid;
+use fedmkt_core::manifest::{
+    DataRequirement, Disclosure, Limits, Machine, Manifest, PROFILE, ResultFile, SizeClass, VERSION,
+};
+use fedmkt_store::{FolderStore, files, put_value};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::devnet::{Devnet, program};
+
+/// Tokens that each party begins with.
+pub const FUNDS: u128 = 1_000_000_000_000_000_000_000;
+
+pub struct Party {
+    pub folder: TempDir,
+    pub account: String,
+    /// Where this party thinks that the node is.
+    pub rpc: String,
+    settings: Vec<(&'static str, String)>,
+}
+
+/// What a command did.
+pub struct Done {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Done {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Done {
+    /// What it printed, when it succeeded.
+    #[track_caller]
+    pub fn text(&self) -> &str {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self.stdout.trim()
+    }
+
+    /// The object that it printed, when it succeeded.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(self.text()).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+
+    /// It ended so, and said this.
+    #[track_caller]
+    pub fn fails(&self, code: i32, said: &str) {
+        assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
+        assert!(self.stderr.contains(said), "{said:?} is not in {:?}", self.stderr);
+    }
+}
+
+impl Party {
+    /// A party with a new wallet that has coins and tokens.
+    pub fn new(net: &Devnet) -> Self {
+        let party = Self::poor(net);
+        net.fund(&party.account, FUNDS);
+        party
+    }
+
+    /// A party with a new wallet and nothing in it.
+    pub fn poor(net: &Devnet) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("password"), "correct horse\n").expect("a file");
+        let settings = vec![
+            ("FEDMKT_CHAIN_ID", "31337".to_owned()),
+            ("FEDMKT_MARKET", net.market.clone()),
+            ("FEDMKT_CONFIRMATIONS", "1".to_owned()),
+        ];
+        let mut party = Self { folder, account: String::new(), rpc: net.url(), settings };
+        party.write_identity();
+        party.account = party.fedmkt(&["wallet", "new"]).text().to_owned();
+        party
+    }
+
+    /// Writes an identity that takes no second to decrypt, as those take that the program makes.
+    fn write_identity(&self) {
+        fs::create_dir_all(self.path("home")).expect("a folder");
+        let mut secret = b"fedmkt secret 1\n".to_vec();
+        secret.extend(fedmkt_core::tree::keccak256(self.folder.path().as_os_str().as_encoded_bytes()).0);
+        let mut key = age::scrypt::Recipient::new("correct horse".to_owned().into());
+        key.set_work_factor(1);
+        fs::write(self.path("home/identity.age"), age::encrypt(&key, &secret).expect("encrypted")).expect("a file");
+    }
+
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    pub fn store(&self) -> FolderStore {
+        FolderStore::new(self.path("home/store"))
+    }
+
+    /// Writes data that no other party has.
+    pub fn write_data(&self, seed: u64) {
+        fs::create_dir_all(self.path("data")).expect("a folder");
+        let table: String = (0..400u64).map(|row| format!("{row},{}\n", (row * row + seed * 31) % 97)).collect();
+        fs::write(self.path("data/table.csv"), table).expect("a file");
+    }
+
+    /// A program of the project, as this party starts it.
+    pub fn command(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program(name));
+        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        command.env("FEDMKT_HOME", self.path("home")).env("FEDMKT_RPC", &self.rpc);
+        command.env("FEDMKT_PASSPHRASE_FILE", self.path("password"));
+        command.env("FEDMKT_WALLET_PASSWORD_FILE", self.path("password"));
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    pub fn fedmkt(&self, arguments: &[&str]) -> Done {
+        self.command("fedmkt", arguments).output().expect("fedmkt runs").into()
+    }
+
+    /// The whole client side of a job.
+    pub fn work(&self, job: &str) -> Command {
+        self.command(
+            "fedmkt-run",
+            &[job, "--grant", "data=data", "--out", "out", "--accept", "--submit", "--yes", "--json"],
+        )
+    }
+
+    /// Gives another party everything below a CID, as an archive.
+    pub fn hand(&self, cid: &str, to: &Self) {
+        let archive = self.path("archive.car");
+        self.fedmkt(&["store", "export", cid, "--output", archive.to_str().expect("a path")]).text();
+        to.fedmkt(&["store", "import", archive.to_str().expect("a path")]).text();
+    }
+
+    /// Publishes a job whose manifest went through `change`.
+    pub fn publish(&self, change: impl FnOnce(&mut Manifest)) -> String {
+        let store = self.store();
+        let trainer = wat::parse_str(include_str!("../../../runtime/tests/support/trainer.wat")).expect("wasm");
+        let mut manifest = Manifest {
+            version: VERSION,
+            profile: PROFILE.into(),
+            name: "test".into(),
+            description: "A job of the tests.".into(),
+            trainer: files::add_file(&store, &trainer[..]).expect("added").cid,
+            model: files::add_file(&store, &b"the initial model"[..]).expect("added").cid,
+            arguments: vec![],
+            steps_per_segment: 7,
+            data: DataRequirement {
+                name: "data".into(),
+                format: "text".into(),
+                columns: None,
+                shape: None,
+                least_rows: 0,
+                most_bytes: 1 << 20,
+            },
+            limits: Limits {
+                memory: 1 << 20,
+                steps: 100,
+                output: 1 << 17,
+                scratch: 0,
+                open_files: 16,
+                step_seconds: 60,
+            },
+            results: vec![
+                ResultFile { name: "weights".into(), most_bytes: 1 << 16 },
+                ResultFile { name: "metrics.csv".into(), most_bytes: 1 << 16 },
+            ],
+            disclosure: Disclosure::Open,
+            sponsor: None,
+            machine: Machine { release: None, class: SizeClass::S },
+            reward: None,
+        };
+        change(&mut manifest);
+        let job: Cid = put_value(&store, &manifest).expect("stored");
+        store.pin(&job).expect("pinned");
+        job.to_string()
+    }
+
+    /// Offers a reward for a job.
+    pub fn post(&self, net: &Devnet, job: &str, slots: u32, reward: &str) -> Done {
+        self.post_with(net, job, slots, reward, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn post_with(&self, net: &Devnet, job: &str, slots: u32, reward: &str, more: &[&str]) -> Done {
+        let slots = slots.to_string();
+        let arguments = [
+            "job",
+            "post",
+            job,
+            "--slots",
+            &slots,
+            "--reward",
+            reward,
+            "--token",
+            &net.token,
+            "--arbitrator",
+            &net.committee,
+            "--window",
+            "1h",
+            "--submit-time",
+            "1h",
+            "--move-time",
+            "1h",
+            "--yes",
+        ];
+        self.fedmkt(&[&arguments[..], more].concat())
+    }
+}
+
+/// A key for results, and the recipient that belongs to it.
+pub fn key() -> (String, String) {
+    use age::secrecy::ExposeSecret;
+    let key = age::x25519::Identity::generate();
+    let recipient = key.to_public().to_string();
+    assert!(age::x25519::Recipient::from_str(&recipient).is_ok());
+    (key.to_string().expose_secret().to_owned(), recipient)
+}
