@@ -6,6 +6,7 @@
 mod contracts;
 mod demo;
 mod demo_market;
+mod kubo;
 mod links;
 mod machine;
 mod process;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::{self, cargo, command, run};
 use crate::toolchain::{Target, Toolchain};
 use crate::workspace::Workspace;
-use crate::{contracts as solidity, demo, links, machine, tools};
+use crate::{contracts as solidity, demo, kubo, links, machine, tools};
 
 /// How a section that did not fail has ended.
 enum Outcome {
@@ -62,6 +62,7 @@ pub const NEEDS: &[(&str, Install)] = &[
     ("cargo-deny", |workspace| tools::cargo_deny(workspace).map(drop)),
     ("mdbook", |workspace| tools::mdbook(workspace).map(drop)),
     ("Foundry and solc", |workspace| if solidity::is_supported() { solidity::install(workspace) } else { Ok(()) }),
+    ("Kubo", |workspace| kubo::install(workspace).map(drop)),
     ("Python", |workspace| tools::python(workspace).map(drop)),
 ];
 
@@ -226,8 +227,13 @@ fn tests(workspace: &Workspace) -> Result<Outcome> {
     let emulator = tools::qemu(workspace);
     // Contracts are called on a devnet.
     let devnet = if solidity::is_supported() { solidity::install(workspace) } else { Ok(()) };
+    // Files and archives go to a node of IPFS and back.
+    let node = kubo::install(workspace);
     let mut test = cargo(workspace);
     test.env("FEDMKT_REPLAYER", image.path());
+    if let Ok(program) = &node {
+        test.env("FEDMKT_KUBO", program);
+    }
     Toolchain::of(workspace, Target::Wasm)?.use_for(&mut test);
     // A test that lacks something on this machine says so and passes; shown is what passing tests print, so that it is seen.
     test.args(["test", "--locked", "--workspace", "--no-fail-fast", "--", "--show-output"]);
@@ -239,6 +245,9 @@ fn tests(workspace: &Workspace) -> Result<Outcome> {
     }
     if let Err(error) = devnet {
         skipped.push(format!("anvil could not be installed: {error:#}"));
+    }
+    if let Err(error) = node {
+        skipped.push(format!("Kubo could not be installed: {error:#}"));
     }
     Ok(if skipped.is_empty() {
         Outcome::Passed

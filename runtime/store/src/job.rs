@@ -97,6 +97,8 @@ impl JobDrive {
         let class = manifest.machine.class;
         let mut contents = Contents { class, entries: Vec::new(), files: BTreeMap::new(), bytes: 0, index_bytes: 0 };
         contents.add(MANIFEST_PATH.into(), Kind::File(block.len() as u64))?;
+        // Blocks may be smaller than ours, and nodes stand above them.
+        store.prepare(&manifest.trainer, 2 * MODULE_BYTES as u64)?;
         visit_tree(store, &manifest.trainer, |entry| {
             let bytes = entry.file_bytes.ok_or(JobError::TrainerIsFolder(manifest.trainer))?;
             if bytes > MODULE_BYTES as u64 {
@@ -104,6 +106,7 @@ impl JobDrive {
             }
             contents.add_file(TRAINER_PATH.into(), entry.cid, bytes)
         })?;
+        store.prepare(&manifest.model, 2 << class.log2_job())?;
         visit_tree(store, &manifest.model, |entry| {
             let path = match entry.path {
                 "" => MODEL_PATH.into(),

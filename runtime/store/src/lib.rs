@@ -8,6 +8,7 @@
 //! - Values as DAG-CBOR: [`put_value`], [`get_value`].
 //! - What a run gets of a job: [`job::JobDrive`], [`job::write_job_drive`].
 //! - A DAG as one file: [`car::export`], [`car::import`].
+//! - What a Filecoin deal names an archive by: [`piece::PieceWriter`].
 //! - What is kept: [`FolderStore::pin`], [`FolderStore::gc`].
 //! - Blocks of other computers: [`CachedStore`], which gets what its folder lacks from a [`Network`] of gateways and a
 //!   Kubo node; [`Kubo::upload`].
@@ -31,6 +32,7 @@ mod folder;
 pub mod job;
 mod location;
 mod network;
+pub mod piece;
 
 pub use address::{NotACid, parse_cid};
 pub use cached::CachedStore;
