@@ -38,6 +38,10 @@ pub enum InputError {
     Job(PackError),
     /// The job drive lacks a file; holds its path.
     Missing(&'static str),
+    /// The job drive has something else too; holds its path.
+    Extra(String),
+    /// The job drive has a salt.
+    Salted,
     /// The manifest in the job drive is not one.
     Manifest(ManifestError),
     /// The capsule is not a pack.
@@ -51,6 +55,8 @@ impl fmt::Display for InputError {
         match self {
             Self::Job(error) => write!(f, "the job drive is damaged: {error}"),
             Self::Missing(path) => write!(f, "the job drive has no `{path}`"),
+            Self::Extra(path) => write!(f, "the job drive has {path:?}, which no job has"),
+            Self::Salted => f.write_str("the job drive has a salt, which no job has"),
             Self::Manifest(error) => error.fmt(f),
             Self::Data(error) => write!(f, "the capsule is damaged: {error}"),
             Self::TooMuchData(bytes, most) => {
@@ -83,6 +89,14 @@ impl Inputs {
     pub fn open(job: Bytes, data: Bytes) -> Result<Self, InputError> {
         let job = Arc::new(Pack::open(job).map_err(InputError::Job)?);
         let data = Arc::new(Pack::open(data).map_err(InputError::Data)?);
+        if job.salt() != Salt::default() {
+            return Err(InputError::Salted);
+        }
+        let of_model = |path: &str| path.strip_prefix(MODEL_PATH).is_some_and(|rest| rest.starts_with('/'));
+        let belongs = |path: &str| matches!(path, MANIFEST_PATH | TRAINER_PATH | MODEL_PATH) || of_model(path);
+        if let Some(extra) = job.entries().find(|entry| !belongs(entry.path)) {
+            return Err(InputError::Extra(extra.path.into()));
+        }
         let file = |path| job.file(path).ok_or(InputError::Missing(path));
         let manifest = Manifest::decode(file(MANIFEST_PATH)?).map_err(InputError::Manifest)?;
         file(TRAINER_PATH)?;
@@ -199,7 +213,7 @@ mod tests {
 
     use super::*;
     use crate::manifest::{DataRequirement, Disclosure, Limits, Machine, PROFILE, ResultFile, SizeClass, VERSION};
-    use crate::pack::{Kind, Layout};
+    use crate::pack::{Kind, Layout, set_salt};
     use crate::unixfs::FileCid;
 
     fn pack(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -263,6 +277,21 @@ mod tests {
             assert_eq!(with(bytes).expect("inputs").data().file("a"), Some(&[1; 5000][..]));
             assert!(matches!(with(bytes - 1), Err(InputError::TooMuchData(found, _)) if found == bytes), "{length}");
         }
+    }
+
+    #[test]
+    fn a_job_drive_with_something_else_is_refused() {
+        let manifest = manifest(1 << 20);
+        let parts: [(&str, &[u8]); 3] = [("job.cbor", &manifest), ("model/a/b", b""), ("trainer.wasm", b"")];
+        assert!(open(&parts, pack(&[])).is_ok());
+        for extra in ["a", "job.cbor.old", "modelx", "trainer.wasm.old", "x/y"] {
+            let error = open(&[parts[0], parts[1], parts[2], (extra, b"")], pack(&[])).err();
+            let named = |path: &str| extra.starts_with(path);
+            assert!(matches!(&error, Some(InputError::Extra(path)) if named(path)), "{extra}: {error:?}");
+        }
+        let mut salted = pack(&parts);
+        set_salt(salted.first_chunk_mut().expect("a page"), Salt([1; 32]));
+        assert!(matches!(Inputs::open(Arc::new(salted), Arc::new(pack(&[]))), Err(InputError::Salted)));
     }
 
     #[test]
