@@ -10,7 +10,7 @@ use crate::demo_market::Before;
 use crate::process::{cargo, command, output, run, typed};
 use crate::toolchain::{Target, Toolchain};
 use crate::workspace::Workspace;
-use crate::{contracts as solidity, demo_market, sections, tools};
+use crate::{contracts as solidity, demo_market, machine, sections, tools};
 
 /// The trainer that the demo runs.
 const TRAINER: &str = "logistic-regression";
@@ -33,7 +33,8 @@ struct Done {
 }
 
 /// The packages that the demo is made of, as arguments for cargo.
-pub const PACKAGES: &[&str] = &["-p=fedmkt-market", "-p=fedmkt-runtime", "-p=logistic-regression"];
+pub const PACKAGES: &[&str] =
+    &["-p=fedmkt-market", "-p=fedmkt-runtime", "-p=fedmkt-verifier", "-p=logistic-regression"];
 
 /// Builds programs and examples of the packages that these arguments for cargo choose. One build of all of them, with examples: another
 /// choice of packages may switch on other features of what they share, and compile that again.
@@ -66,7 +67,8 @@ pub fn run_demo(workspace: &Workspace, packages: &[&str]) -> Result<()> {
 
     say(
         "1. Build",
-        "The two programs: `fedmkt` for the sponsor, `fedmkt-run` for the client. The first build takes some minutes.",
+        "The programs: `fedmkt` for the sponsor, `fedmkt-run` for the client, `fedmkt-verify` for whoever checks. The first build takes \
+         some minutes.",
     );
     build_programs(workspace, packages)?;
     let programs = workspace.target().join("debug");
@@ -169,9 +171,23 @@ pub fn run_demo(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     reader.args(["tests/reader.py", "receipt"]).arg(&receipt);
     run(reader.arg("--capsule").arg(only_file(&folder.join("client/home/capsules"), "pack")?))?;
 
+    say(
+        "9. One step, in another machine",
+        "A step drawn at random is computed once more by the replayer, a program for a bare RISC-V processor: in the Cartesi Machine if \
+         this computer has it, whose every instruction a contract could judge; else in QEMU.",
+    );
+    let image = machine::build(workspace)?;
+    if let Err(error) = tools::qemu(workspace) {
+        println!("   QEMU could not be installed: {error:#}");
+    }
+    let mut audit = command(workspace, programs.join("fedmkt-verify"));
+    audit.env("FEDMKT_HOME", folder.join("auditor")).env("FEDMKT_REPLAYER", image.path());
+    audit.arg("audit").arg(&receipt).arg("--random=1").arg("--capsule");
+    run(audit.arg(only_file(&folder.join("client/home/capsules"), "pack")?))?;
+
     if solidity::is_supported() {
         say(
-            "9. The same for money",
+            "10. The same for money",
             "A chain of its own, a market, and a token that is worth nothing. The sponsor puts up a reward, the client a bond; the run's \
              id now comes from the chain; when nobody has challenged the result in time, the client takes bond and reward.",
         );

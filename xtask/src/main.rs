@@ -33,6 +33,7 @@ Commands:
   machine                  build the replayer's image into target/machine, and print its hash
   machine --check          ... and say whether it is the image that the latest release pins
   machine --pin NAME       ... and pin it as a release; needs the Cartesi Machine
+  soak MINUTES             compare generated modules in all engines and machines for so long, with fresh seeds and a log
   contracts                build the contracts and write contracts/artifacts, from which Rust has their interfaces
   setup                    install everything that `test` and `demo` need, and say how to build by hand
 
@@ -45,6 +46,16 @@ Exit codes: 0 everything passed, 1 something failed, 2 the command line was not 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if machine::is_wrapper() {
+        return match machine::compile(&arguments) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let workspace = Workspace::this();
     let done = match arguments.as_slice() {
         [] | ["help" | "-h" | "--help"] => {
@@ -54,6 +65,7 @@ fn main() -> ExitCode {
         ["contracts"] => contracts::run_contracts(&workspace),
         ["demo"] => demo::run_demo(&workspace, demo::PACKAGES),
         ["machine", rest @ ..] => machine::run_machine(&workspace, rest),
+        ["soak", minutes] if minutes.parse::<u64>().is_ok() => sections::soak(&workspace, minutes),
         ["trainers"] => sections::build_trainers(&workspace, &[]),
         ["setup"] => setup(&workspace),
         ["test", "--list"] => {

@@ -256,6 +256,21 @@ fn tests(workspace: &Workspace) -> Result<Outcome> {
     })
 }
 
+/// Compares generated modules with fresh seeds for so many minutes.
+///
+/// # Errors
+/// If the replayer does not build, or a module is not the same everywhere.
+pub fn soak(workspace: &Workspace, minutes: &str) -> Result<()> {
+    let image = machine::build(workspace)?;
+    if let Err(error) = tools::qemu(workspace) {
+        println!("   QEMU could not be installed: {error:#}");
+    }
+    let mut test = cargo(workspace);
+    test.env("FEDMKT_REPLAYER", image.path()).env("FEDMKT_SOAK_MINUTES", minutes);
+    test.args(["test", "--locked", "--package", "fedmkt-tests", "--test", "equality", "soak"]);
+    run(test.args(["--", "--ignored", "--nocapture"]))
+}
+
 fn contracts(workspace: &Workspace) -> Result<Outcome> {
     if !solidity::is_supported() {
         return Ok(Outcome::Partly("THE CONTRACTS WERE NOT TESTED: their tools are pinned for Linux on x86-64".into()));

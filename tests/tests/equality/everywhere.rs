@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use fedmkt_core::admission::{Admitted, Refusal};
 use fedmkt_core::engine::Engine;
@@ -19,7 +20,7 @@ use fedmkt_verifier::machine::{Machine, Replayed};
 use fedmkt_verifier::qemu::Qemu;
 use fedmkt_verifier::step::{Image, Limit, Step};
 
-use crate::job::{CLASS, Job};
+use crate::job::Job;
 
 /// The machines of this computer, and what runs in them.
 pub struct Machines {
@@ -48,6 +49,11 @@ impl Machines {
         Self { image, machines }
     }
 
+    /// The image and the machines, if there is an image.
+    pub fn each(&self) -> impl Iterator<Item = (&Image, &(dyn Machine + Sync + Send))> {
+        self.image.iter().flat_map(|image| self.machines.iter().map(move |machine| (image, &**machine)))
+    }
+
     /// No machines: engines on the host only.
     pub fn none() -> Self {
         Self { image: None, machines: Vec::new() }
@@ -60,6 +66,8 @@ pub struct History {
     pub roots: Vec<StateRoot>,
     /// The images of all states but the last.
     pub images: Vec<Vec<u8>>,
+    /// What each step took.
+    pub took: Vec<Duration>,
     /// The last header.
     pub last: Header,
     /// The contents of the results, if the run is done.
@@ -83,8 +91,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Runs a job to its end. With `restore`, every step begins from an image, as in a machine.
-pub fn history<E>(engine: E, admitted: &Admitted, job: &Job, restore: bool) -> History
+/// Runs a job to its end, or for `most` steps. With `restore`, every step begins from an image, as in a machine.
+pub fn history<E>(engine: E, admitted: &Admitted, job: &Job, most: u64, restore: bool) -> History
 where
     E: Engine + Clone,
     E::Module: Clone,
@@ -93,9 +101,14 @@ where
     let inputs = || (engine.clone(), module.clone(), admitted.clone(), job.inputs.clone(), job.identity);
     let (e, m, a, i, identity) = inputs();
     let mut run = Run::begin(e, m, a, i, identity);
-    let mut history =
-        History { roots: vec![run.state_root()], images: Vec::new(), last: run.header().clone(), results: Vec::new() };
-    while !run.status().is_final() {
+    let mut history = History {
+        roots: vec![run.state_root()],
+        images: vec![],
+        took: vec![],
+        last: run.header().clone(),
+        results: vec![],
+    };
+    while !run.status().is_final() && run.steps() < most {
         let image = image_of(&mut run);
         if restore {
             let (e, m, a, i, identity) = inputs();
@@ -103,7 +116,9 @@ where
             assert_eq!(run.state_root(), *history.roots.last().expect("one at least"), "a restored state is the same");
         }
         history.images.push(image);
+        let started = Instant::now();
         run.step().unwrap_or_else(|error| panic!("{error}"));
+        history.took.push(started.elapsed());
         history.roots.push(run.state_root());
     }
     history.last = run.header().clone();
@@ -124,22 +139,23 @@ fn image_of<E: Engine>(run: &mut Run<E>) -> Vec<u8> {
     image
 }
 
-/// Runs a job natively, in wasmi, and in the machines: all steps there, or those that `steps` chooses.
+/// Runs a job, or its first `most` steps, natively, in wasmi, and in the machines: there those that `steps` chooses.
 pub fn compare(
     job: &Job,
     native: &Native,
     machines: &Machines,
+    most: u64,
     steps: impl Fn(u64) -> bool,
 ) -> Result<Result<History, Refusal>, Difference> {
     let admitted = match job.inputs.admit() {
         Ok(admitted) => admitted,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let ours = history(native.clone(), &admitted, job, false);
+    let ours = history(native.clone(), &admitted, job, most, false);
     for (place, theirs) in [
-        ("native, restored before each step", history(native.clone(), &admitted, job, true)),
-        ("wasmi", history(Wasmi::new(), &admitted, job, false)),
-        ("wasmi, restored before each step", history(Wasmi::new(), &admitted, job, true)),
+        ("native, restored before each step", history(native.clone(), &admitted, job, most, true)),
+        ("wasmi", history(Wasmi::new(), &admitted, job, most, false)),
+        ("wasmi, restored before each step", history(Wasmi::new(), &admitted, job, most, true)),
     ] {
         let step = (0..).zip(ours.roots.iter().skip(1).zip(theirs.roots.iter().skip(1))).find(|(_, (a, b))| a != b);
         let differs = |step, what| Difference { place: place.into(), step, what };
@@ -158,27 +174,26 @@ pub fn compare(
             return Err(differs(ours.last.steps, format!("it ended in {:?} instead of {:?}", theirs.last, ours.last)));
         }
     }
-    if let Some(image) = &machines.image {
-        let folder = tempfile::tempdir().expect("a folder");
-        for (step, state) in (0..).zip(&ours.images).filter(|(step, _)| steps(*step)) {
-            for machine in &machines.machines {
-                let difference = |what| Difference { place: machine.name().into(), step, what };
-                let replayed = replay(&**machine, image, job, state, folder.path());
-                if replayed.exit != Exit::Done {
-                    return Err(difference(format!("{}: {}", replayed.exit, replayed.said)));
-                }
-                let root = replayed.state_out.root().expect("the state");
-                let wanted = ours.roots[step as usize + 1];
-                if root != wanted {
-                    return Err(difference(format!("state root {root} instead of {wanted}")));
-                }
+    let folder = tempfile::tempdir().expect("a folder");
+    for (step, state) in (0..).zip(&ours.images).filter(|(step, _)| steps(*step)) {
+        for (image, machine) in machines.each() {
+            let difference = |what| Difference { place: machine.name().into(), step, what };
+            let replayed = replay(machine, image, job, state, folder.path());
+            if replayed.exit != Exit::Done {
+                return Err(difference(format!("{}: {}", replayed.exit, replayed.said)));
+            }
+            let root = replayed.state_out.root().expect("the state");
+            let wanted = ours.roots[step as usize + 1];
+            if root != wanted {
+                return Err(difference(format!("state root {root} instead of {wanted}")));
             }
         }
     }
     Ok(Ok(ours))
 }
 
-fn replay(machine: &dyn Machine, image: &Image, job: &Job, state: &[u8], folder: &Path) -> Replayed {
+/// Replays a step in a machine.
+pub fn replay(machine: &dyn Machine, image: &Image, job: &Job, state: &[u8], folder: &Path) -> Replayed {
     let path = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
         std::fs::write(&path, bytes).expect("written");
@@ -187,12 +202,12 @@ fn replay(machine: &dyn Machine, image: &Image, job: &Job, state: &[u8], folder:
     let (job_file, data, state_in) = (path("job", &job.job), path("data", &job.data), path("state-in", state));
     let step = Step {
         image,
-        class: CLASS,
+        class: job.inputs.manifest().machine.class,
         job: &job_file,
         data: &data,
         state_in: &state_in,
         work: folder,
-        limit: Limit::of(CLASS),
+        limit: Limit::of(job.inputs.manifest().machine.class),
         hashes: false,
     };
     machine.replay(&step, &mut |_| ControlFlow::Continue(())).unwrap_or_else(|failure| panic!("{failure}"))

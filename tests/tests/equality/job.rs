@@ -74,14 +74,15 @@ impl Job {
         Self::with(trainer, &manifest(steps), &[("a.txt", b"some data"), ("folder/b.txt", &[7; 5000])])
     }
 
-    /// A job of this trainer and data.
+    /// A job of this trainer and data, and a small model.
     pub fn with(trainer: &[u8], manifest: &Manifest, data: &[(&str, &[u8])]) -> Self {
+        Self::with_model(trainer, &[0, 0, 128, 63, 0, 0, 192, 127], manifest, data)
+    }
+
+    /// A job of this trainer, model and data.
+    pub fn with_model(trainer: &[u8], model: &[u8], manifest: &Manifest, data: &[(&str, &[u8])]) -> Self {
         assert_eq!(manifest.check(), []);
-        let job = Arc::new(pack(&[
-            ("job.cbor", &manifest.encode()),
-            ("model/weights", &[0, 0, 128, 63, 0, 0, 192, 127]),
-            ("trainer.wasm", trainer),
-        ]));
+        let job = Arc::new(pack(&[("job.cbor", &manifest.encode()), ("model", model), ("trainer.wasm", trainer)]));
         let data = Arc::new(pack(data));
         let inputs = Arc::new(Inputs::open(job.clone(), data.clone()).expect("inputs"));
         let class = manifest.machine.class;

@@ -1,18 +1,23 @@
 //! One run, every engine: Wasmtime, wasmi on this computer, and the replayer in QEMU and in the Cartesi Machine come to
 //! the same state roots, the same exit and the same files.
 
+mod bad_input;
 mod dense;
 mod everywhere;
 mod generated;
 mod job;
+mod known;
+mod samples;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use everywhere::{Machines, compare};
 use fedmkt_core::image::Status;
 use fedmkt_runtime::engine::Native;
-use generated::{Form, Generated};
+use generated::{Form, Generated, Random};
 use job::Job;
 
 fn machines() -> &'static Machines {
@@ -43,7 +48,7 @@ fn generated(seed: u64, form: Form, tally: &mut Tally) {
     let none = Machines::none();
     let trial = |called: &[u32]| {
         let job = Job::of(&generated.trainer(called), 8);
-        compare(&job, &native(), &none, |_| false)
+        compare(&job, &native(), &none, u64::MAX, |_| false)
     };
     if let Ok(Err(refusal)) = trial(&[]) {
         assert!(form == Form::Stepper, "seed {seed}: a command is refused: {refusal}");
@@ -59,14 +64,14 @@ fn generated(seed: u64, form: Form, tally: &mut Tally) {
         });
     }
     let job = Job::of(&generated.trainer(&called), 8);
-    match compare(&job, &native(), machines(), |step| step % 2 == seed % 2 || step == 0) {
+    match compare(&job, &native(), machines(), u64::MAX, |step| step == seed % 4) {
         Err(difference) => {
             // The smallest set of calls that still differs.
             let mut least = called.clone();
             for function in called {
                 let fewer: Vec<u32> = least.iter().copied().filter(|&other| other != function).collect();
                 let job = Job::of(&generated.trainer(&fewer), 8);
-                if compare(&job, &native(), machines(), |_| true).is_err() {
+                if compare(&job, &native(), machines(), u64::MAX, |_| true).is_err() {
                     least = fewer;
                 }
             }
@@ -90,7 +95,7 @@ fn dense(seed: u64, machines: &Machines, tally: &mut Tally) {
     let all: Vec<u32> = (0..dense::FUNCTIONS).collect();
     let trial = |called: &[u32], machines: &Machines| {
         let job = Job::of(&dense::trainer(seed, called), dense::STEPS + 1);
-        compare(&job, &native(), machines, |step| step > 0 && step % 5 == seed % 5)
+        compare(&job, &native(), machines, u64::MAX, |step| step == 1 + seed % 5)
     };
     match trial(&all, machines) {
         Ok(Ok(history)) => {
@@ -133,7 +138,7 @@ fn generate(seeds: std::ops::Range<u64>, form: Form) {
 
 #[test]
 fn generated_steppers_are_the_same_everywhere() {
-    generate(0..20, Form::Stepper);
+    generate(0..40, Form::Stepper);
 }
 
 #[test]
@@ -141,11 +146,38 @@ fn generated_commands_are_the_same_everywhere() {
     generate(1000..1020, Form::Command);
 }
 
+/// Each of these modules has 40 functions.
 #[test]
-fn dense_functions_are_the_same_in_engines() {
+fn dense_modules_are_the_same_everywhere() {
     let mut tally = Tally::default();
-    for seed in 0..40 {
-        dense(seed, &Machines::none(), &mut tally);
+    for seed in 0..150 {
+        dense(seed, machines(), &mut tally);
     }
     eprintln!("dense: {tally:?}");
+}
+
+/// Fresh seeds for as long as `FEDMKT_SOAK_MINUTES` says, written to `soak.log`.
+#[test]
+#[ignore = "it takes as long as it is told to: `cargo xtask soak MINUTES`"]
+fn soak() {
+    let minutes: u64 = std::env::var("FEDMKT_SOAK_MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("soak.log");
+    let mut log = std::fs::File::options().create(true).append(true).open(&path).expect("a log");
+    let now = std::time::UNIX_EPOCH.elapsed().expect("a clock");
+    let mut random = Random::new(now.as_nanos() as u64);
+    let mut say = |text: String| {
+        eprintln!("{text}");
+        writeln!(log, "{text}").expect("written");
+    };
+    say(format!("soak of {minutes} minutes, begun {} s after 1970, logged to {}", now.as_secs(), path.display()));
+    let (mut tally, begun) = (Tally::default(), Instant::now());
+    while begun.elapsed() < Duration::from_secs(60 * minutes) {
+        // Written before, so that a crash leaves the seed.
+        let seed = random.next() >> 20;
+        say(format!("seed {seed}"));
+        dense(seed, machines(), &mut tally);
+        generated(seed, Form::Stepper, &mut tally);
+        generated(seed, Form::Command, &mut tally);
+    }
+    say(format!("no difference: {tally:?}"));
 }
