@@ -185,7 +185,7 @@ fn a_state_of_another_module_or_run_is_refused() {
         (func (export "fedmkt_step") (result i32) i32.const 0))"#;
     let other = Job::of(&wat::parse_str(without_memory).expect("wasm text"), 8);
     Drives { job: other.job.to_vec(), ..good.clone() }.end("the state of a module with memory", Exit::State, true);
-    let blind = 3 * 32;
+    let blind = 5 * 32;
     let mut changed = good.clone();
     for byte in &mut changed.state_in[blind..blind + 32] {
         *byte ^= 1;
@@ -196,11 +196,10 @@ fn a_state_of_another_module_or_run_is_refused() {
     let job = Job::with(&stepper("i32.const 0"), &larger, &[("a", b"b")]);
     Drives::of(&job).end("a job of another class", Exit::OtherClass, true);
     let mut little = manifest(8);
-    little.data.most_bytes = 4;
-    let job = Job::with(&stepper("i32.const 0"), &little, &[("a", b"more than four bytes")]);
-    Drives::of(&job).end("more data than the job allows", Exit::TooMuchData, true);
-    let data = pack(&[("a", b"b")]);
-    assert!(data.len() < 1 << 24);
+    little.data.most_bytes = 10_000;
+    let job = Job::with(&stepper("i32.const 0"), &little, &[("a", b"b")]);
+    let data = pack(&[("a", &[1; 20_000])]);
+    Drives { data, ..Drives::of(&job) }.end("more data than the job allows", Exit::TooMuchData, true);
 }
 
 #[test]

@@ -138,19 +138,19 @@ fn generate(seeds: std::ops::Range<u64>, form: Form) {
 
 #[test]
 fn generated_steppers_are_the_same_everywhere() {
-    generate(0..40, Form::Stepper);
+    generate(0..80, Form::Stepper);
 }
 
 #[test]
 fn generated_commands_are_the_same_everywhere() {
-    generate(1000..1020, Form::Command);
+    generate(1000..1040, Form::Command);
 }
 
 /// Each of these modules has 40 functions.
 #[test]
 fn dense_modules_are_the_same_everywhere() {
     let mut tally = Tally::default();
-    for seed in 0..150 {
+    for seed in 0..80 {
         dense(seed, machines(), &mut tally);
     }
     eprintln!("dense: {tally:?}");

@@ -124,7 +124,7 @@ fn same_everywhere(sample: &Sample) {
         })
         .collect();
     let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (name.as_str(), &content[..])).collect();
-    let mut manifest: Manifest = manifest(3000);
+    let mut manifest: Manifest = manifest(200);
     manifest.limits.memory = sample.memory;
     manifest.limits.output = 2 << 20;
     manifest.data.most_bytes = 16 << 20;
