@@ -104,8 +104,8 @@ fn same(one: &std::path::Path, other: &std::path::Path) -> bool {
     loop {
         first.clear();
         second.clear();
-        one.by_ref().take(1 << 20).read_to_end(&mut first).expect("a file");
-        other.by_ref().take(1 << 20).read_to_end(&mut second).expect("a file");
+        Read::by_ref(&mut one).take(1 << 20).read_to_end(&mut first).expect("a file");
+        Read::by_ref(&mut other).take(1 << 20).read_to_end(&mut second).expect("a file");
         if first != second || first.is_empty() {
             return first == second;
         }
