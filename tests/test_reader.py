@@ -81,8 +81,8 @@ class Vectors(unittest.TestCase):
 
     def test_each_file_is_checked_or_left_out_for_a_reason(self):
         files = {path.stem for path in reader.DEFAULT_VECTORS.glob("*.json")}
-        # Instrumenting modules takes more than a small reader.
-        self.assertEqual(files - {"admission"}, set(reader.VECTORS))
+        # Instrumenting modules takes more than a small reader, and the machine's hashes are the verifier's alone.
+        self.assertEqual(files - {"admission", "machine"}, set(reader.VECTORS))
 
     def test_contracts(self):
         """What the contracts are tested with is what the reference says."""

@@ -49,6 +49,17 @@ pub fn compile(arguments: &[&str]) -> Result<bool> {
     Ok(command.args(rest).status().with_context(|| format!("starting {compiler}"))?.success())
 }
 
+/// A copy of this program for cargo to call in place of the compiler: the program itself may be replaced while it runs, when
+/// a part of the tests builds all programs.
+fn wrapper(workspace: &Workspace) -> Result<PathBuf> {
+    let path = workspace.target().join("machine/rustc-wrapper");
+    let copy = path.with_extension(std::process::id().to_string());
+    std::fs::create_dir_all(path.with_file_name(""))?;
+    std::fs::copy("/proc/self/exe", &copy).context("copying this program")?;
+    std::fs::rename(&copy, &path).with_context(|| format!("writing {}", path.display()))?;
+    Ok(path)
+}
+
 /// An image that was built.
 pub struct Image {
     path: PathBuf,
@@ -85,8 +96,7 @@ pub fn build(workspace: &Workspace) -> Result<Image> {
         "fedmkt-replayer",
     ]);
     build.args(["--features", "tail-calls"]).env("RUSTC_BOOTSTRAP", "wasmi");
-    let this = std::env::current_exe().context("finding this program")?;
-    run(build.env("RUSTC_WRAPPER", this).env(WRAPPED, "1"))?;
+    run(build.env("RUSTC_WRAPPER", wrapper(workspace)?).env(WRAPPED, "1"))?;
     let program = workspace.target().join(Target::RiscV.triple()).join("machine/fedmkt-replayer");
     let elf = std::fs::read(&program).with_context(|| format!("{} was not made", program.display()))?;
     let image = flat(&elf).with_context(|| format!("{} is not what the linker script makes", program.display()))?;
