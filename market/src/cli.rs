@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use cid::Cid;
 use clap::{Args, Parser, Subcommand};
 
+use fedmkt_runtime::backends::Backends;
+
 use crate::bytes::Bytes;
 use crate::settings::{self, Flags};
 use crate::{backup, devnet, jobs, wallet, work};
@@ -35,6 +37,7 @@ Those of exec are the program's; its help tells more.
 
 Environment:
   FEDMKT_HOME  folder of fedmkt's files; ~/.fedmkt if it is not set. The store is in its subfolder store.
+  FEDMKT_IPFS, FEDMKT_GATEWAYS  as --ipfs and --gateway, several gateways separated by commas
   FEDMKT_WALLET_PASSWORD_FILE  a file with the wallet's password
   Settings of the market have variables of their own: see `fedmkt config`.";
 
@@ -47,6 +50,8 @@ pub struct Arguments {
     pub store: Option<PathBuf>,
     #[command(flatten)]
     pub chain: Flags,
+    #[command(flatten)]
+    pub backends: Backends,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -129,6 +134,7 @@ pub struct Build {
 #[command(after_help = "\
 Examples:
   fedmkt publish job.toml
+  fedmkt publish job.toml --ipfs http://127.0.0.1:5001     # upload it as well
   fedmkt publish job.toml --json | jq -r .job_root
 
 A job file:
@@ -346,6 +352,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   fedmkt store export bafyrei... --output job.car
+  fedmkt store export bafyrei... --output job.car --commp
   fedmkt store export bafyrei... | ssh host fedmkt store import -")]
     Export {
         /// CIDs, or ipfs://CID
@@ -354,6 +361,11 @@ Examples:
         /// The archive; - is standard output
         #[arg(long, short, value_name = "FILE", default_value = "-")]
         output: PathBuf,
+        /// Compute the archive's Filecoin piece commitment as well, and print it
+        ///
+        /// On standard output when the archive goes to a file; sizes of piece and archive go to standard error.
+        #[arg(long)]
+        commp: bool,
     },
     /// Add the blocks of a CAR archive, pin its roots and print them
     #[command(after_help = "\
@@ -381,11 +393,32 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Keep everything below CIDs
+    /// Keep everything below CIDs; with --ipfs or --gateway, get first what is not there
+    #[command(after_help = "\
+Examples:
+  fedmkt store pin bafyrei...
+  fedmkt store pin bafyrei... --gateway https://gateway.example --gateway https://other.example")]
     Pin {
         /// CIDs, or ipfs://CID
         #[arg(required = true, value_parser = cid)]
         cids: Vec<Cid>,
+        /// Get no more than this
+        #[arg(long, value_name = "SIZE", default_value = "16GiB")]
+        most_bytes: Bytes,
+    },
+    /// Hand everything below CIDs over to the Kubo node that --ipfs names, which pins it
+    #[command(after_help = "\
+Examples:
+  fedmkt store upload bafyrei... --ipfs http://127.0.0.1:5001
+
+What the node has already is not sent again: after an interruption the same command goes on.")]
+    Upload {
+        /// CIDs, or ipfs://CID
+        #[arg(required = true, value_parser = cid)]
+        cids: Vec<Cid>,
+        /// Print an array of objects with cid, bytes and sent
+        #[arg(long)]
+        json: bool,
     },
     /// No longer keep what is below CIDs, unless something else does
     Unpin {

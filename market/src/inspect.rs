@@ -7,7 +7,7 @@ use fedmkt_core::receipt::Body;
 use fedmkt_core::unixfs::{DAG_PB, RAW};
 use fedmkt_store::files::{Node, NodeKind};
 use fedmkt_store::job::JobDrive;
-use fedmkt_store::{BlockStore, FolderStore, StoreError};
+use fedmkt_store::{BlockStore, CachedStore, StoreError};
 use ipld_core::ipld::Ipld;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ use crate::terminal::{shown, shown_line};
 /// Bytes of a raw block that are shown as text.
 const PREVIEW_BYTES: usize = 400;
 
-pub fn run(arguments: &Inspect, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn run(arguments: &Inspect, store: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
     let cid = arguments.cid;
     let block = store.get(&cid)?;
     match cid.codec() {
@@ -67,7 +67,7 @@ fn unixfs(arguments: &Inspect, block: &[u8], out: &mut dyn Write) -> anyhow::Res
 }
 
 /// A DAG-CBOR block: a job, a receipt, or anything else.
-fn value(arguments: &Inspect, store: &FolderStore, block: &[u8], out: &mut dyn Write) -> anyhow::Result<()> {
+fn value(arguments: &Inspect, store: &CachedStore, block: &[u8], out: &mut dyn Write) -> anyhow::Result<()> {
     let cid = arguments.cid;
     let node: Ipld = serde_ipld_dagcbor::from_slice(block)
         .map_err(|error| StoreError::Malformed { cid, what: format!("is not DAG-CBOR: {error}").into() })?;
@@ -100,7 +100,7 @@ fn print_node(arguments: &Inspect, kind: &str, node: Value, out: &mut dyn Write)
 
 fn job(
     arguments: &Inspect,
-    store: &FolderStore,
+    store: &CachedStore,
     manifest: &Manifest,
     node: Value,
     out: &mut dyn Write,

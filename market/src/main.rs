@@ -9,8 +9,9 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::Parser;
+use fedmkt_runtime::backends::Backends;
 use fedmkt_store::job::JobError;
-use fedmkt_store::{FolderStore, StoreError};
+use fedmkt_store::{CachedStore, StoreError};
 
 mod amount;
 mod backup;
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
         cli::Command::Exec(arguments) => exec::run(&arguments),
         command => {
             let mut out = io::stdout().lock();
-            run(arguments.store, arguments.chain, command, &mut out)
+            run(arguments.store, &arguments.backends, arguments.chain, command, &mut out)
                 .and_then(|()| Ok(out.flush()?))
                 .map(|()| ExitCode::SUCCESS)
         }
@@ -80,46 +81,62 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(place: Option<PathBuf>, flags: Flags, command: cli::Command, out: &mut dyn Write) -> anyhow::Result<()> {
+fn run(
+    place: Option<PathBuf>,
+    backends: &Backends,
+    flags: Flags,
+    command: cli::Command,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     match command {
         cli::Command::Exec(_) => unreachable!("it writes for itself"),
         cli::Command::New(arguments) => new::run(&arguments, out),
         cli::Command::Build(arguments) => build::run(&arguments, out),
         cli::Command::Check(arguments) => check::run(&arguments, out),
-        cli::Command::Publish(arguments) => in_store(place, |store| publish::run(&arguments, store, out)),
-        cli::Command::Inspect(arguments) => in_store(place, |store| inspect::run(&arguments, store, out)),
-        cli::Command::Report(arguments) => in_store(place, |store| report::run(&arguments, store, out)),
+        cli::Command::Publish(arguments) => in_store(place, backends, |store| publish::run(&arguments, store, out)),
+        cli::Command::Inspect(arguments) => in_store(place, backends, |store| inspect::run(&arguments, store, out)),
+        cli::Command::Report(arguments) => in_store(place, backends, |store| report::run(&arguments, store, out)),
         cli::Command::Config(config) => settings::run(&config, flags, out),
         cli::Command::Wallet(wallet) => wallet::run(&wallet, flags, out),
         cli::Command::Job(command) => {
             let settings = Settings::read(flags)?;
-            in_store(place, |store| jobs::run(&command, &settings, store, out))
+            in_store(place, backends, |store| jobs::run(&command, &settings, store.folder(), out))
         }
         cli::Command::Accept(arguments) => {
             let settings = Settings::read(flags)?;
-            in_store(place, |store| work::accept(&arguments, &settings, store, out))
+            in_store(place, backends, |store| work::accept(&arguments, &settings, store.folder(), out))
         }
         cli::Command::Submit(arguments) => {
             let settings = Settings::read(flags)?;
-            in_store(place, |store| work::submit(&arguments, &settings, store, out))
+            in_store(place, backends, |store| work::submit(&arguments, &settings, store.folder(), out))
         }
         cli::Command::Disclose(arguments) => {
             let settings = Settings::read(flags)?;
-            in_store(place, |store| work::disclose(&arguments, &settings, store, out))
+            in_store(place, backends, |store| work::disclose(&arguments, &settings, store.folder(), out))
         }
         cli::Command::Status(arguments) => work::status(&arguments, &Settings::read(flags)?, out),
         cli::Command::Claim(arguments) => work::claim(&arguments, &Settings::read(flags)?, out),
         cli::Command::Devnet(devnet) => devnet::run(&devnet, flags.rpc.as_deref(), out),
         cli::Command::Backup(arguments) => backup::run(&arguments, &Settings::read(flags)?, out),
-        cli::Command::Store(command) => in_store(place, |store| store::run(command, store, out)),
+        cli::Command::Store(command) => in_store(place, backends, |store| store::run(command, store, out)),
     }
 }
 
 /// Does something with the store in this folder; says which store it was when a block is not in it.
-fn in_store(place: Option<PathBuf>, work: impl FnOnce(&FolderStore) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let store = store::open(place)?;
+fn in_store(
+    place: Option<PathBuf>,
+    backends: &Backends,
+    work: impl FnOnce(&CachedStore) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let store = backends.before(store::open(place)?)?;
     work(&store).map_err(|error| match is_missing(&error) {
-        true => anyhow!("{}\n  the store is {}; --store names another", chain(&error), store.folder().display()),
+        true => {
+            let folder = store.folder().folder().display();
+            anyhow!(
+                "{}\n  the store is {folder}; --store names another, --ipfs and --gateway where to get it",
+                chain(&error)
+            )
+        }
         false => error,
     })
 }

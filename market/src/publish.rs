@@ -10,7 +10,7 @@ use fedmkt_core::admission::{self, ModuleLimits};
 use fedmkt_core::manifest::{Manifest, SizeClass};
 use fedmkt_core::unixfs::FileCid;
 use fedmkt_store::job::{JobDrive, JobError};
-use fedmkt_store::{FolderStore, files, put_value};
+use fedmkt_store::{CachedStore, FolderStore, files, put_value};
 use serde_json::json;
 
 use crate::Refused;
@@ -20,7 +20,8 @@ use crate::job_file::JobFile;
 use crate::module;
 use crate::terminal::shown;
 
-pub fn run(arguments: &Publish, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn run(arguments: &Publish, cached: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
+    let store = cached.folder();
     let path = &arguments.file;
     let text = fs::read_to_string(path).with_context(|| format!("cannot read the job file {}", path.display()))?;
     let file: JobFile = match toml::from_str(&text) {
@@ -46,6 +47,10 @@ pub fn run(arguments: &Publish, store: &FolderStore, out: &mut dyn Write) -> any
     let job_root = drive.root(store)?;
     let job = put_value(store, &manifest)?;
     store.pin(&job)?;
+    if let Some(node) = cached.network().and_then(|network| network.node()) {
+        crate::store::upload_to(node, store, &job)
+            .with_context(|| format!("the job is in the store; `fedmkt store upload {job}` goes on"))?;
+    }
     if arguments.json {
         let object = json!({
             "job": job.to_string(),

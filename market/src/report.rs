@@ -16,7 +16,7 @@ use fedmkt_core::tree::{RootBuilder, log2_size_for};
 use fedmkt_runtime::metrics::{self, Point};
 use fedmkt_store::files::{FileReader, read_file};
 use fedmkt_store::job::{JobDrive, JobError};
-use fedmkt_store::{FolderStore, StoreError};
+use fedmkt_store::{CachedStore, StoreError};
 
 use crate::cli::Report;
 use crate::receipt::Receipt;
@@ -50,7 +50,7 @@ enum Outcome {
     Unknown,
 }
 
-pub fn run(arguments: &Report, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn run(arguments: &Report, store: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
     let cid = arguments.receipt;
     let Some(receipt) = Receipt::load(store, &cid)? else {
         bail!("{cid} is not a receipt: `fedmkt inspect {cid}` shows what it is");
@@ -67,7 +67,7 @@ pub fn run(arguments: &Report, store: &FolderStore, out: &mut dyn Write) -> anyh
     Ok(())
 }
 
-fn tell(receipt: Receipt, store: &FolderStore) -> anyhow::Result<Story> {
+fn tell(receipt: Receipt, store: &CachedStore) -> anyhow::Result<Story> {
     let mut checks = Vec::new();
     let mut check = |what: String, right: Option<bool>| {
         let outcome = right.map_or(Outcome::Unknown, |right| if right { Outcome::Right } else { Outcome::Wrong });
@@ -92,7 +92,8 @@ fn tell(receipt: Receipt, store: &FolderStore) -> anyhow::Result<Story> {
     let points = match receipt.body.results.iter().find(|result| result.name == metrics::FILE) {
         Some(result) => match read_file(store, &result.cid, MOST_METRICS_BYTES) {
             Ok(file) => metrics::parse(&file),
-            Err(StoreError::Missing(_) | StoreError::TooMuch { .. } | StoreError::Malformed { .. }) => Vec::new(),
+            Err(StoreError::TooMuch { .. } | StoreError::Malformed { .. }) => Vec::new(),
+            Err(error) if error.is_absence() => Vec::new(),
             Err(error) => return Err(error.into()),
         },
         None => Vec::new(),
@@ -103,20 +104,20 @@ fn tell(receipt: Receipt, store: &FolderStore) -> anyhow::Result<Story> {
 
 type Job = (Manifest, Vec<(String, u64)>, fedmkt_core::roots::JobRoot);
 
-fn job(receipt: &Receipt, store: &FolderStore) -> anyhow::Result<Option<Job>> {
+fn job(receipt: &Receipt, store: &CachedStore) -> anyhow::Result<Option<Job>> {
     let found = JobDrive::open(store, &receipt.body.job).and_then(|drive| Ok((drive.root(store)?, drive)));
     match found {
         Ok((root, drive)) => {
             let files = drive.files().map(|(path, bytes)| (path.to_string(), bytes)).collect();
             Ok(Some((drive.manifest().clone(), files, root)))
         }
-        Err(JobError::Store(StoreError::Missing(_))) => Ok(None),
+        Err(JobError::Store(error)) if error.is_absence() => Ok(None),
         Err(error) => Err(anyhow::Error::from(error).context("the receipt's job cannot be used")),
     }
 }
 
 /// Whether a result file has the size and root of its record; `None` when the store does not have all of it.
-fn content(result: &ResultRecord, store: &FolderStore) -> anyhow::Result<Option<bool>> {
+fn content(result: &ResultRecord, store: &CachedStore) -> anyhow::Result<Option<bool>> {
     let mut reader = FileReader::new(store, &result.cid, result.size);
     let mut root = RootBuilder::new();
     let mut bytes = 0;
@@ -127,7 +128,7 @@ fn content(result: &ResultRecord, store: &FolderStore) -> anyhow::Result<Option<
                 bytes += block.len() as u64;
                 root.push(block);
             }
-            Err(StoreError::Missing(_)) => return Ok(None),
+            Err(error) if error.is_absence() => return Ok(None),
             Err(StoreError::TooMuch { .. } | StoreError::Malformed { .. }) => return Ok(Some(false)),
             Err(error) => return Err(error.into()),
         }

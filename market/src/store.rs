@@ -3,14 +3,15 @@
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use cid::Cid;
 use fedmkt_core::unixfs::{DAG_PB, RAW};
 use fedmkt_runtime::home::Home;
 use fedmkt_store::files::{self, FileReader, visit_tree};
-use fedmkt_store::{BlockStore, FolderStore, StoreError, car, dag};
+use fedmkt_store::piece::{Piece, PieceWriter};
+use fedmkt_store::{BlockStore, CachedStore, FolderStore, Kubo, StoreError, Uploaded, car, dag};
 use serde_json::json;
 
 use crate::Refused;
@@ -31,20 +32,22 @@ pub fn open(location: Option<PathBuf>) -> anyhow::Result<FolderStore> {
     Ok(FolderStore::new(folder))
 }
 
-pub fn run(command: Store, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn run(command: Store, store: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
+    let folder = store.folder();
     match command {
-        Store::Add { paths, no_pin, json } => add(store, &paths, no_pin, json, out),
+        Store::Add { paths, no_pin, json } => add(folder, &paths, no_pin, json, out),
         Store::Get { cid, output, most_bytes } => get(store, &cid, output, most_bytes.0, out),
         Store::Ls { cid: Some(cid), json, .. } => list_below(store, &cid, json, out),
-        Store::Ls { blocks: true, json, .. } => list_blocks(store, json, out),
-        Store::Ls { json, .. } => list_pins(store, json, out),
-        Store::Export { cids, output } => export(store, &cids, &output, out),
-        Store::Import { archive, no_pin, json } => import(store, &archive, no_pin, json, out),
-        Store::Verify { repair, json } => verify(store, repair, json, out),
-        Store::Pin { cids } => Ok(cids.iter().try_for_each(|cid| store.pin(cid))?),
-        Store::Unpin { cids } => unpin(store, &cids),
-        Store::Gc { now, json } => collect(store, now, json, out),
-        Store::Quota { quota, json } => set_quota(store, quota, json, out),
+        Store::Ls { blocks: true, json, .. } => list_blocks(folder, json, out),
+        Store::Ls { json, .. } => list_pins(folder, json, out),
+        Store::Export { cids, output, commp } => export(store, &cids, &output, commp, out),
+        Store::Import { archive, no_pin, json } => import(folder, &archive, no_pin, json, out),
+        Store::Verify { repair, json } => verify(folder, repair, json, out),
+        Store::Pin { cids, most_bytes } => Ok(cids.iter().try_for_each(|cid| store.pin(cid, most_bytes.0))?),
+        Store::Upload { cids, json } => upload(store, &cids, json, out),
+        Store::Unpin { cids } => unpin(folder, &cids),
+        Store::Gc { now, json } => collect(folder, now, json, out),
+        Store::Quota { quota, json } => set_quota(folder, quota, json, out),
     }
 }
 
@@ -73,13 +76,14 @@ fn add(store: &FolderStore, paths: &[PathBuf], no_pin: bool, json: bool, out: &m
 }
 
 fn get(
-    store: &FolderStore,
+    store: &CachedStore,
     cid: &Cid,
     output: Option<PathBuf>,
     most_bytes: u64,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     if output.as_deref().is_some_and(is_stream) {
+        store.prepare(cid, most_bytes)?;
         let mut reader = FileReader::new(store, cid, most_bytes);
         loop {
             let block = reader.next_block()?;
@@ -93,7 +97,7 @@ fn get(
     if target.symlink_metadata().is_ok() {
         bail!("{} exists already: remove it, or name another place with --output", target.display());
     }
-    match files::extract(store, cid, &target, most_bytes) {
+    match store.prepare(cid, most_bytes).and_then(|()| files::extract(store, cid, &target, most_bytes)) {
         Err(error @ StoreError::TooMuch { .. }) => {
             Err(anyhow::Error::from(error).context("stopped: use --most-bytes if you want as much as this"))
         }
@@ -101,7 +105,7 @@ fn get(
     }
 }
 
-fn list_below(store: &FolderStore, cid: &Cid, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+fn list_below(store: &CachedStore, cid: &Cid, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut lines = Vec::new();
     if !matches!(cid.codec(), RAW | DAG_PB) {
         for link in dag::links(cid, &store.get(cid)?)? {
@@ -170,15 +174,50 @@ fn kind(cid: &Cid) -> &'static str {
     }
 }
 
-fn export(store: &FolderStore, cids: &[Cid], output: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
-    if !is_stream(output) {
-        let file = File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
-        return Ok(car::export(store, cids, BufWriter::new(file))?);
-    }
-    if io::stdout().is_terminal() {
+fn export(store: &CachedStore, cids: &[Cid], output: &Path, commp: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    if is_stream(output) && io::stdout().is_terminal() {
         bail!("an archive is not for a terminal: use --output FILE, or a pipe");
     }
-    Ok(car::export(store, cids, BufWriter::new(out))?)
+    if is_stream(output) {
+        let piece = export_to(store, cids, BufWriter::new(out), commp)?;
+        piece.iter().for_each(|piece| eprintln!("{} {}", piece.cid, sizes(piece)));
+    } else {
+        let file = File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
+        if let Some(piece) = export_to(store, cids, BufWriter::new(file), commp)? {
+            eprintln!("{}", sizes(&piece));
+            writeln!(out, "{}", piece.cid)?;
+        }
+    }
+    Ok(())
+}
+
+fn sizes(piece: &Piece) -> String {
+    format!("piece of {} bytes, archive of {} bytes", piece.piece_bytes, piece.file_bytes)
+}
+
+/// Writes an archive, and computes its piece commitment if it is asked for.
+fn export_to(store: &CachedStore, cids: &[Cid], out: impl Write, commp: bool) -> anyhow::Result<Option<Piece>> {
+    if !commp {
+        return Ok(car::export(store, cids, out).map(|()| None)?);
+    }
+    let mut both = Both(out, PieceWriter::new());
+    car::export(store, cids, &mut both)?;
+    Ok(Some(both.1.finish()))
+}
+
+/// Writes everything twice.
+struct Both<W>(W, PieceWriter);
+
+impl<W: Write> Write for Both<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.0.write(buffer)?;
+        self.1.write_all(&buffer[..written])?;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 fn import(store: &FolderStore, archive: &Path, no_pin: bool, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -231,6 +270,38 @@ fn verify(store: &FolderStore, repair: bool, json: bool, out: &mut dyn Write) ->
         eprintln!("`fedmkt store verify --repair` removes what is damaged; then add or import it again");
     }
     Err(Refused.into())
+}
+
+fn upload(store: &CachedStore, cids: &[Cid], json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Some(node) = store.network().and_then(|network| network.node()) else {
+        bail!("an upload goes to a Kubo node: name its RPC with --ipfs, for example --ipfs http://127.0.0.1:5001");
+    };
+    let mut objects = Vec::new();
+    for cid in cids {
+        let Uploaded { bytes, sent } = upload_to(node, store.folder(), cid)?;
+        if json {
+            objects.push(json!({ "cid": cid.to_string(), "bytes": bytes, "sent": sent }));
+        } else {
+            writeln!(out, "{cid}")?;
+        }
+    }
+    if json {
+        writeln!(out, "{:#}", json!(objects))?;
+    }
+    Ok(())
+}
+
+/// Hands everything below a CID over to a node, and tells on standard error how far it is.
+pub fn upload_to(node: &Kubo, store: &FolderStore, cid: &Cid) -> anyhow::Result<Uploaded> {
+    let mut last = Instant::now();
+    let uploaded = node.upload(store, cid, |bytes| {
+        if last.elapsed() >= Duration::from_secs(2) {
+            last = Instant::now();
+            eprintln!("uploading: {}", Bytes(bytes));
+        }
+    })?;
+    eprintln!("{} has {cid}: {} sent of {}", node.endpoint(), Bytes(uploaded.sent), Bytes(uploaded.bytes));
+    Ok(uploaded)
 }
 
 fn unpin(store: &FolderStore, cids: &[Cid]) -> anyhow::Result<()> {

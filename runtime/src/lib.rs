@@ -10,6 +10,7 @@
 //! drives, and disks to survive on.
 
 pub mod atomic_file;
+pub mod backends;
 pub mod checkpoint;
 pub mod consent;
 pub mod engine;

@@ -19,6 +19,7 @@ const COMMANDS: &[&[&str]] = &[
     &["store", "import"],
     &["store", "verify"],
     &["store", "pin"],
+    &["store", "upload"],
     &["store", "unpin"],
     &["store", "gc"],
     &["store", "quota"],

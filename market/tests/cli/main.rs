@@ -2,10 +2,17 @@
 
 mod accidents;
 mod check;
+#[path = "../../../runtime/store/tests/store/daemon.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod daemon;
 mod help;
 mod inspect;
+mod network;
 mod new_and_build;
 mod publish;
 mod report;
 mod sandbox;
+#[path = "../../../runtime/store/tests/store/server.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod server;
 mod store;

@@ -43,7 +43,11 @@ impl Sandbox {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fedmkt"));
         command.args(arguments).current_dir(self.folder.path()).env("FEDMKT_HOME", self.path("home"));
-        command.stdin(Stdio::null()).env_remove("CARGO_TARGET_DIR");
+        command
+            .stdin(Stdio::null())
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("FEDMKT_IPFS")
+            .env_remove("FEDMKT_GATEWAYS");
         command
     }
 

@@ -107,6 +107,24 @@ fn an_archive_moves_a_job_to_another_store() {
 }
 
 #[test]
+fn an_archive_can_have_its_piece_commitment() {
+    let sandbox = Sandbox::new();
+    let job = sandbox.publish();
+    let exported = sandbox.run(&["store", "export", &job, "--output", "job.car", "--commp"]);
+    let archive = fs::read(sandbox.path("job.car")).expect("an archive");
+    let mut piece = fedmkt_store::piece::PieceWriter::new();
+    std::io::Write::write_all(&mut piece, &archive).expect("there is room");
+    let piece = piece.finish();
+    assert_eq!(exported.line(), piece.cid.to_string());
+    let sizes = format!("piece of {} bytes, archive of {} bytes", piece.piece_bytes, archive.len());
+    assert!(exported.stderr.contains(&sizes), "{}", exported.stderr);
+    // In a pipe the archive has standard output to itself.
+    let piped = sandbox.run(&["store", "export", &job, "--commp"]);
+    assert_eq!(piped.stdout, archive);
+    assert!(piped.stderr.contains(&format!("{} {sizes}", piece.cid)), "{}", piped.stderr);
+}
+
+#[test]
 fn archives_that_are_cut_or_none_are_refused() {
     let sandbox = Sandbox::new();
     let job = sandbox.publish();

@@ -123,6 +123,8 @@ impl Client {
             .args(["--yes", "--json"])
             .env("FEDMKT_HOME", self.home())
             .env("FEDMKT_PASSPHRASE_FILE", self.folder.path().join("passphrase"))
+            .env_remove("FEDMKT_IPFS")
+            .env_remove("FEDMKT_GATEWAYS")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -6,12 +6,16 @@ use std::time::Duration;
 use clap::Parser;
 use fedmkt_core::manifest::is_grant_name;
 use fedmkt_core::roots::RunId;
+use fedmkt_runtime::backends::Backends;
 use fedmkt_runtime::job::Reference;
 
 const EXAMPLES: &str = "\
 Examples:
   Look at what a job asks for, agree, and run it on the files in `patients`:
       fedmkt-run bafyrei... --grant data=patients
+
+  The same, and get from IPFS what your store lacks:
+      fedmkt-run bafyrei... --grant data=patients --gateway https://gateway.example
 
   A job that came as a file, results into `result`, no questions, one JSON object at the end:
       fedmkt-run job.car --grant data=patients --out result --yes --json
@@ -37,7 +41,9 @@ Exit codes:
 Environment:
   FEDMKT_HOME             where identity, caches and checkpoints are kept (default: ~/.fedmkt)
   FEDMKT_PROGRAM          the program `fedmkt`, which accepts and submits (default: beside this one, else on the PATH)
-  FEDMKT_PASSPHRASE_FILE  a file with the passphrase of your identity (default: asked for)";
+  FEDMKT_PASSPHRASE_FILE  a file with the passphrase of your identity (default: asked for)
+  FEDMKT_IPFS             as --ipfs
+  FEDMKT_GATEWAYS         as --gateway, several separated by commas";
 
 /// Trains a sponsor's model on your data. The data stays here; only the results may leave.
 #[derive(Parser, Debug)]
@@ -73,6 +79,8 @@ pub struct Arguments {
     /// The run of a slot that `fedmkt accept` has taken
     #[arg(long, value_name = "ID", value_parser = run_id)]
     pub run_id: Option<RunId>,
+    #[command(flatten)]
+    pub backends: Backends,
 
     /// Agree without being asked
     #[arg(long, short)]

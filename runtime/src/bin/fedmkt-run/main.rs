@@ -85,7 +85,8 @@ fn sentence(error: &anyhow::Error) -> String {
 
 fn run(arguments: &Arguments) -> Outcome<()> {
     let home = fedmkt_store::home().and_then(Home::open).context("cannot use the home folder").or_exit(Exit::Host)?;
-    let store = FolderStore::new(arguments.store.clone().unwrap_or_else(|| home.path().join("store")));
+    let folder = FolderStore::new(arguments.store.clone().unwrap_or_else(|| home.path().join("store")));
+    let store = arguments.backends.before(folder).or_exit(Exit::Host)?;
     let job = Job::load(&arguments.job, &store, &home).map_err(|error| (exit_of_load(&error), error.into()))?;
     let (name, path) = &arguments.grant;
     if *name != job.manifest.data.name {
@@ -130,8 +131,8 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     let started = Instant::now();
     let finished = train(arguments, &home, &session)?;
     let out = arguments.out.clone().unwrap_or_else(|| default_out(&session));
-    let receipt =
-        finish(&store, &identity, job.cid, &job.manifest, &finished, &out, started.elapsed()).or_exit(Exit::Host)?;
+    let receipt = finish(store.folder(), &identity, job.cid, &job.manifest, &finished, &out, started.elapsed())
+        .or_exit(Exit::Host)?;
     let submission = match slot.as_ref().filter(|_| arguments.submit) {
         Some(slot) => Some(market::submit(arguments, &slot.slot, &receipt.cid).or_exit(Exit::Market)?),
         None => None,
@@ -148,7 +149,9 @@ fn exit_of_load(error: &LoadError) -> Exit {
     match error {
         LoadError::Drive(_)
         | LoadError::Store(StoreError::File { .. } | StoreError::Quota { .. })
-        | LoadError::Job(JobError::Store(StoreError::File { .. } | StoreError::Stream(..))) => Exit::Host,
+        | LoadError::Job(JobError::Store(
+            StoreError::File { .. } | StoreError::Quota { .. } | StoreError::Stream(..),
+        )) => Exit::Host,
         _ => Exit::Job,
     }
 }
