@@ -65,6 +65,7 @@ impl Amount {
         if back.len() > usize::from(decimals) {
             return Err(format!("{text:?} has more digits after the point than {} has ({decimals})", self.symbol));
         }
+        whole(&format!("{front}{back}"))?;
         whole(&format!("{front}{back:0<width$}", width = usize::from(decimals)))
     }
 }
