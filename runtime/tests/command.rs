@@ -160,7 +160,10 @@ fn nothing_runs_without_consent() {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_fedmkt-run"));
         let configured = client.command(&job);
         for (name, value) in configured.get_envs() {
-            command.env(name, value.expect("a value"));
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
         }
         command.args(configured.get_args().filter(|argument| *argument != "--yes"));
         Done::of(command.stdin(Stdio::null()).output().expect("starts"))

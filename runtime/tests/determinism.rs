@@ -87,9 +87,12 @@ fn run_with_interruptions(client: &Client, job: &str, dice: &mut Dice, mut inter
             let program = command.get_program().to_owned();
             let mut single = Command::new("taskset");
             single.args(["-c", "0"]).arg(program).args(command.get_args());
-            command.get_envs().for_each(|(name, value)| {
-                single.env(name, value.expect("a value"));
-            });
+            for (name, value) in command.get_envs() {
+                match value {
+                    Some(value) => single.env(name, value),
+                    None => single.env_remove(name),
+                };
+            }
             single.current_dir(command.get_current_dir().expect("set above"));
             single.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
             single.stderr(std::process::Stdio::piped());
