@@ -14,7 +14,7 @@ use crate::sandbox::Sandbox;
 /// The body of a run that failed after three steps.
 fn body(job: Cid) -> Body {
     let segments = vec![StateRoot([1; 32]), StateRoot([2; 32])];
-    Body {
+    let mut body = Body {
         version: VERSION,
         profile: "fedmkt-0".into(),
         job,
@@ -25,7 +25,10 @@ fn body(job: Cid) -> Body {
         trace: Trace { root: trace_root(&segments), steps: 3, steps_per_segment: 2, segments },
         outcome: Status::Failed(7),
         results: Vec::new(),
-    }
+    };
+    body.trace.segments[1] = body.last_leaf(24);
+    body.trace.root = trace_root(&body.trace.segments);
+    body
 }
 
 fn inspect(sandbox: &Sandbox, cid: &Cid) -> crate::sandbox::Done {

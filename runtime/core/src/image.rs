@@ -237,6 +237,9 @@ impl fmt::Display for HeaderError {
 impl core::error::Error for HeaderError {}
 
 impl Header {
+    /// The word of the blind.
+    pub const BLIND_WORD: usize = 5;
+
     /// The header's page.
     pub fn encode(&self) -> [u8; PAGE_BYTES] {
         let mut words = Words([0; PAGE_BYTES]);
@@ -245,7 +248,7 @@ impl Header {
         words.bytes(2, &self.run_id.0);
         words.bytes(3, &self.job_root.0);
         words.bytes(4, &self.data_root.0);
-        words.bytes(5, &self.blind.0);
+        words.bytes(Self::BLIND_WORD, &self.blind.0);
         words.number(6, self.steps);
         words.number(7, self.status.code());
         words.number(8, self.status.exit_code());
@@ -291,7 +294,7 @@ impl Header {
             run_id: RunId(words.read(2)),
             job_root: JobRoot(words.read(3)),
             data_root: DataRoot(words.read(4)),
-            blind: Blind(words.read(5)),
+            blind: Blind(words.read(Self::BLIND_WORD)),
             steps: number(6)?,
             status,
             memory_bytes: number(9)?,

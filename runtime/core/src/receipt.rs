@@ -10,11 +10,11 @@ use alloc::vec::Vec;
 use cid::Cid;
 use serde::{Deserialize, Serialize};
 
-use crate::image::{Header, Status};
-use crate::manifest::Manifest;
-use crate::roots::{DataRoot, Hash, JobRoot, ResultRoot, RunId, StateRoot, TraceRoot};
+use crate::image::{Header, ResultCommitment, Status};
+use crate::manifest::{MAX_RESULTS, Manifest, SizeClass};
+use crate::roots::{Blind, DataRoot, Hash, JobRoot, ResultRoot, RunId, StateRoot, TraceRoot};
 use crate::trace::{Level, MAX_SEGMENTS, trace_root};
-use crate::tree::keccak256;
+use crate::tree::{LOG2_LEAF, PAGE_BYTES, keccak256, padded_root};
 
 /// The version of the body's form.
 pub const VERSION: u64 = 1;
@@ -110,7 +110,35 @@ impl Body {
         }
     }
 
-    /// Whether the parts of this body agree with each other: version, number of segments, trace root, results.
+    /// The last leaf of the trace as it follows from the rest of the body: the root of the final state, on a drive of
+    /// 2^`log2_size` bytes. The blind itself is not needed, since the node over its word is its hash.
+    pub fn last_leaf(&self, log2_size: u32) -> StateRoot {
+        let results = self.results.iter();
+        let header = Header {
+            run_id: self.run_id,
+            job_root: self.job_root,
+            data_root: self.data_root,
+            blind: Blind::default(),
+            steps: self.trace.steps,
+            status: self.outcome,
+            memory_bytes: 0,
+            results: results
+                .map(|result| ResultCommitment { size: result.size, root: result.root, cid: result.cid })
+                .take(MAX_RESULTS)
+                .collect(),
+        };
+        let page = header.encode();
+        let mut nodes: Vec<Hash> = page.chunks_exact(1 << LOG2_LEAF).map(keccak256).collect();
+        nodes[Header::BLIND_WORD] = self.blind_hash;
+        while nodes.len() > 1 {
+            let pairs = nodes.chunks_exact(2);
+            nodes = pairs.map(|pair| keccak256(&[pair[0].0, pair[1].0].concat())).collect();
+        }
+        StateRoot(padded_root(nodes[0], PAGE_BYTES.trailing_zeros(), log2_size).0)
+    }
+
+    /// Whether the parts of this body agree with each other: version, number of segments, trace root, results, and the
+    /// last leaf for one of the size classes. Which class it must be, the job says.
     pub fn is_consistent(&self) -> bool {
         let Trace { root, steps, steps_per_segment, ref segments } = self.trace;
         self.version == VERSION
@@ -121,5 +149,7 @@ impl Body {
             && trace_root(segments) == root
             && self.outcome.is_final()
             && (self.outcome == Status::Done) != self.results.is_empty()
+            && self.results.len() <= MAX_RESULTS
+            && SizeClass::ALL.iter().any(|class| segments.last() == Some(&self.last_leaf(class.log2_state())))
     }
 }

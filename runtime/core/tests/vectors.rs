@@ -741,6 +741,13 @@ fn receipts() {
         assert!(!body.is_consistent(), "{why}");
         refused.push(json!({ "why": why, "block": hex(&dagcbor::encode(&body)) }));
     }
+    // The end of another run, or of this one under another blind.
+    let mut other_end = good.clone();
+    other_end.trace.segments.last_mut().expect("a segment").0[0] ^= 1;
+    other_end.trace.root = trace_root(&other_end.trace.segments);
+    let mut other_blind = good.clone();
+    other_blind.blind_hash.0[0] ^= 1;
+    assert!(good.is_consistent() && !other_end.is_consistent() && !other_blind.is_consistent());
     let blocks: &[Change<Vec<u8>>] = &[
         ("an exit code of a run that is done", |block| {
             let at = find(block, b"\xa1\x66status\x64done");
