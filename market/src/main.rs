@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::Parser;
 use fedmkt_runtime::backends::Backends;
+use fedmkt_runtime::message::sentence;
 use fedmkt_store::job::JobError;
 use fedmkt_store::{CachedStore, StoreError};
 
@@ -75,7 +76,7 @@ fn main() -> ExitCode {
         Err(error) if error.is::<Refused>() => ExitCode::from(cli::REFUSED),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", terminal::shown(&chain(&error)));
+            eprintln!("error: {}", terminal::shown(&sentence(&error)));
             ExitCode::from(cli::FAILED)
         }
     }
@@ -134,7 +135,7 @@ fn in_store(
             let folder = store.folder().folder().display();
             anyhow!(
                 "{}\n  the store is {folder}; --store names another, --ipfs and --gateway where to get it",
-                chain(&error)
+                sentence(&error)
             )
         }
         false => error,
@@ -146,18 +147,6 @@ fn is_missing(error: &anyhow::Error) -> bool {
         matches!(cause.downcast_ref(), Some(StoreError::Missing(_)))
             || matches!(cause.downcast_ref(), Some(JobError::Store(StoreError::Missing(_))))
     })
-}
-
-/// An error and its causes, each only if what stands before does not say it already.
-fn chain(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 /// Whoever read our output has read enough.

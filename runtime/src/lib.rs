@@ -20,6 +20,7 @@ pub mod grant;
 pub mod home;
 pub mod identity;
 pub mod job;
+pub mod message;
 pub mod metrics;
 pub mod packed;
 pub mod passphrase;

@@ -7,28 +7,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use fedmkt_test_kit::accidents::Dice;
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use support::{Client, Done, agreed, find};
 
 const FILES: [&str; 5] = ["table.csv", "b/two.csv", "a.txt", "b/one.txt", "empty/x"];
-
-/// Numbers that differ from run to run of the tests, so that interruptions come at ever new points; shown on failure.
-struct Dice(u64);
-
-impl Dice {
-    fn new() -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970");
-        Self(now.as_nanos() as u64 | 1)
-    }
-
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
 
 fn touch(folder: &Path, dice: &mut Dice) {
     for path in find(folder, "") {

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use cid::Cid;
 use fedmkt_core::image::Layout;
-use fedmkt_core::manifest::{
-    DataRequirement, Disclosure, Limits, Machine, Manifest, PROFILE, ResultFile, SizeClass, VERSION,
-};
+use fedmkt_core::manifest::Manifest;
 use fedmkt_core::receipt::Body;
 use fedmkt_core::roots::StateRoot;
 use fedmkt_core::trace::trace_root;
@@ -21,6 +19,7 @@ use fedmkt_runtime::job::{Job, Reference};
 use fedmkt_runtime::training::{Observer, Session, TrainingError};
 use fedmkt_runtime::worker::{Program, Worker};
 use fedmkt_store::{FolderStore, car, files, put_value};
+use fedmkt_test_kit::job::{stored, trainer};
 use fedmkt_verifier::qemu::Qemu;
 use fedmkt_verifier::step::Image;
 use serde_json::Value;
@@ -53,34 +52,7 @@ impl Observer for Quiet {
 }
 
 fn manifest(store: &FolderStore) -> Manifest {
-    let trainer = wat::parse_str(include_str!("../../runtime/tests/support/trainer.wat")).expect("wasm text");
-    Manifest {
-        version: VERSION,
-        profile: PROFILE.into(),
-        name: "test".into(),
-        description: String::new(),
-        trainer: files::add_file(store, &trainer[..]).expect("added").cid,
-        model: files::add_file(store, &b"the initial model"[..]).expect("added").cid,
-        arguments: vec![],
-        steps_per_segment: STEPS_PER_SEGMENT,
-        data: DataRequirement {
-            name: "data".into(),
-            format: "text".into(),
-            columns: None,
-            shape: None,
-            least_rows: 0,
-            most_bytes: 1 << 20,
-        },
-        limits: Limits { memory: 1 << 20, steps: 100, output: 1 << 17, scratch: 0, open_files: 16, step_seconds: 60 },
-        results: vec![
-            ResultFile { name: "weights".into(), most_bytes: 1 << 16 },
-            ResultFile { name: "metrics.csv".into(), most_bytes: 1 << 16 },
-        ],
-        disclosure: Disclosure::Open,
-        sponsor: None,
-        machine: Machine { release: None, class: SizeClass::S },
-        reward: None,
-    }
+    Manifest { steps_per_segment: STEPS_PER_SEGMENT, ..stored(store, &trainer()) }
 }
 
 impl Client {

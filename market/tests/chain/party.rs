@@ -6,10 +6,9 @@ use std::process::{Command, Output, Stdio};
 use std::str::FromStr;
 
 use cid::Cid;
-use fedmkt_core::manifest::{
-    DataRequirement, Disclosure, Limits, Machine, Manifest, PROFILE, ResultFile, SizeClass, VERSION,
-};
-use fedmkt_store::{FolderStore, files, put_value};
+use fedmkt_core::manifest::Manifest;
+use fedmkt_store::{FolderStore, put_value};
+use fedmkt_test_kit::job::{stored, trainer};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -146,41 +145,7 @@ impl Party {
     /// Publishes a job whose manifest went through `change`.
     pub fn publish(&self, change: impl FnOnce(&mut Manifest)) -> String {
         let store = self.store();
-        let trainer = wat::parse_str(include_str!("../../../runtime/tests/support/trainer.wat")).expect("wasm");
-        let mut manifest = Manifest {
-            version: VERSION,
-            profile: PROFILE.into(),
-            name: "test".into(),
-            description: "A job of the tests.".into(),
-            trainer: files::add_file(&store, &trainer[..]).expect("added").cid,
-            model: files::add_file(&store, &b"the initial model"[..]).expect("added").cid,
-            arguments: vec![],
-            steps_per_segment: 7,
-            data: DataRequirement {
-                name: "data".into(),
-                format: "text".into(),
-                columns: None,
-                shape: None,
-                least_rows: 0,
-                most_bytes: 1 << 20,
-            },
-            limits: Limits {
-                memory: 1 << 20,
-                steps: 100,
-                output: 1 << 17,
-                scratch: 0,
-                open_files: 16,
-                step_seconds: 60,
-            },
-            results: vec![
-                ResultFile { name: "weights".into(), most_bytes: 1 << 16 },
-                ResultFile { name: "metrics.csv".into(), most_bytes: 1 << 16 },
-            ],
-            disclosure: Disclosure::Open,
-            sponsor: None,
-            machine: Machine { release: None, class: SizeClass::S },
-            reward: None,
-        };
+        let mut manifest = stored(&store, &trainer());
         change(&mut manifest);
         let job: Cid = put_value(&store, &manifest).expect("stored");
         store.pin(&job).expect("pinned");

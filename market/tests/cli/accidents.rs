@@ -2,60 +2,15 @@
 //!
 //! Every moment is right, so nothing here depends on how fast a computer is.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Instant;
+
+use fedmkt_test_kit::accidents::{Dice, files_below, limited, wait_for_a_moment};
 
 use crate::sandbox::{Done, Sandbox};
-
-/// Numbers that differ from run to run of the tests; the seed is shown on failure.
-struct Dice(u64);
-
-impl Dice {
-    fn new() -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970");
-        Self(now.as_nanos() as u64 | 1)
-    }
-
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
-
-fn files(folder: &Path) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
-    for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.insert(path);
-        }
-    }
-    found
-}
-
-/// Waits for a moment of a process: some time after its start, or after it made its n-th file.
-fn wait(child: &mut Child, store: &Path, takes: Duration, dice: &mut Dice) {
-    if dice.roll(2) == 0 {
-        std::thread::sleep(takes.mul_f64(dice.roll(1000) as f64 / 900.0));
-        return;
-    }
-    let mut seen = files(store);
-    let mut more = 1 + dice.roll(8);
-    while more > 0 && child.try_wait().expect("a child").is_none() {
-        let now = files(store);
-        more = more.saturating_sub(now.difference(&seen).count() as u64);
-        seen.extend(now);
-    }
-    std::thread::sleep(Duration::from_micros(dice.roll(500)));
-}
 
 /// What a store must be whatever became of those who wrote to it: blocks that are there are right.
 fn assert_sound(sandbox: &Sandbox) {
@@ -110,7 +65,7 @@ fn disturbed(times: u32, signal: i32) {
                 })
             };
             let mut child = child.spawn().expect("fedmkt runs");
-            wait(&mut child, &store, takes, &mut dice);
+            wait_for_a_moment(&mut child, &store, takes, &mut dice);
             // SAFETY: a signal to a child that was not waited for yet.
             unsafe { libc::kill(child.id() as libc::pid_t, signal) };
             let status = child.wait().expect("it ends");
@@ -126,7 +81,7 @@ fn disturbed(times: u32, signal: i32) {
     assert!(ended > 0, "all had ended before, seed {seed}");
     // What was half written is gone after a collection.
     sandbox.run(&["store", "gc"]).text();
-    let half: Vec<_> = files(&store.join("blocks")).into_iter().filter(|path| cid_of(path).is_none()).collect();
+    let half: Vec<_> = files_below(&store.join("blocks")).into_iter().filter(|path| cid_of(path).is_none()).collect();
     assert!(half.is_empty(), "{half:?}");
 }
 
@@ -142,19 +97,6 @@ fn commands_that_are_killed_at_any_moment_end_with_the_same_cids() {
 #[test]
 fn commands_that_are_interrupted_at_any_moment_end_with_the_same_cids() {
     disturbed(8, libc::SIGINT);
-}
-
-/// No file can become larger than this, as if the disk were full then.
-fn limited(mut command: Command, most_bytes: u64) -> Command {
-    let limit = libc::rlimit { rlim_cur: most_bytes, rlim_max: most_bytes };
-    // SAFETY: both calls may be made between fork and exec.
-    unsafe {
-        command.pre_exec(move || {
-            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-            if libc::setrlimit(libc::RLIMIT_FSIZE, &limit) == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-        })
-    };
-    command
 }
 
 #[test]

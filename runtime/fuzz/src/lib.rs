@@ -6,7 +6,7 @@
 
 mod calls;
 mod formats;
-mod modules;
+pub mod modules;
 mod seeds;
 mod state;
 mod store;

@@ -8,6 +8,7 @@ use cid::Cid;
 use fedmkt_core::unixfs::{DAG_PB, Link, RAW, block_cid, directory_block};
 use fedmkt_store::files::{self, Node, NodeKind};
 use fedmkt_store::{BlockStore, DAG_CBOR, StoreError, car, dag, verify};
+use fedmkt_test_kit::dag_pb::{bytes, link, number, put_block};
 
 /// Blocks in memory.
 #[derive(Default)]
@@ -93,7 +94,7 @@ pub fn dags() -> Vec<Vec<u8>> {
 pub fn unixfs(input: &[u8]) -> bool {
     let store = MemoryStore::default();
     let root = match input.split_first() {
-        Some((0, block)) => put(&store, DAG_PB, block),
+        Some((0, block)) => put_block(&store, DAG_PB, block),
         Some((_, recipe)) => match build(&store, &mut Unstructured::new(recipe)) {
             Ok(root) => root,
             Err(_) => return false,
@@ -133,20 +134,14 @@ pub fn unixfs(input: &[u8]) -> bool {
     true
 }
 
-fn put(store: &MemoryStore, codec: u64, block: &[u8]) -> Cid {
-    let cid = block_cid(codec, block);
-    store.put_verified(&cid, block).expect("kept");
-    cid
-}
-
 /// Blocks that link to those before them; gives the last one.
 fn build(store: &MemoryStore, from: &mut Unstructured<'_>) -> arbitrary::Result<Cid> {
-    let mut made = vec![(put(store, RAW, b"leaf"), 4u64)];
+    let mut made = vec![(put_block(store, RAW, b"leaf"), 4u64)];
     while !from.is_empty() && made.len() < 64 {
         let (cid, bytes) = match from.int_in_range(0..=3)? {
             0 => {
                 let content = from.bytes_of_at_most(300)?;
-                (put(store, RAW, &content), content.len() as u64)
+                (put_block(store, RAW, &content), content.len() as u64)
             }
             1 => {
                 let mut links = Vec::new();
@@ -156,7 +151,7 @@ fn build(store: &MemoryStore, from: &mut Unstructured<'_>) -> arbitrary::Result<
                     let name = if from.ratio(3, 4)? { format!("{index}") } else { (*from.choose(&names)?).to_string() };
                     links.push(Link { cid, name, tree_bytes: bytes });
                 }
-                (put(store, DAG_PB, &directory_block(links)), 0)
+                (put_block(store, DAG_PB, &directory_block(links)), 0)
             }
             _ => {
                 let inline = from.bytes_of_at_most(20)?;
@@ -164,17 +159,16 @@ fn build(store: &MemoryStore, from: &mut Unstructured<'_>) -> arbitrary::Result<
                 for _ in 0..from.int_in_range(0..=4)? {
                     let (cid, bytes) = made[from.choose_index(made.len())?];
                     let said = if from.ratio(9, 10)? { bytes } else { from.arbitrary()? };
-                    let mut link = bytes_field(1, &cid.to_bytes());
-                    link.extend(bytes_field(2, b""));
-                    link.extend(number_field(3, bytes));
-                    links.extend(bytes_field(2, &link));
+                    links.extend(link(&cid, "", bytes));
                     sizes.push(said);
                 }
-                let mut data = number_field(1, 2);
-                data.extend(bytes_field(2, &inline));
-                sizes.iter().for_each(|size| data.extend(number_field(4, *size)));
+                let data = bytes(
+                    1,
+                    &[number(1, 2), bytes(2, &inline), sizes.iter().flat_map(|size| number(4, *size)).collect()]
+                        .concat(),
+                );
                 let total = sizes.iter().fold(inline.len() as u64, |sum, size| sum.wrapping_add(*size));
-                (put(store, DAG_PB, &[links, bytes_field(1, &data)].concat()), total)
+                (put_block(store, DAG_PB, &[links, data].concat()), total)
             }
         };
         made.push((cid, bytes));
@@ -191,24 +185,4 @@ impl AtMost for Unstructured<'_> {
         let length = self.int_in_range(0..=most)?.min(self.len());
         Ok(self.bytes(length)?.to_vec())
     }
-}
-
-fn varint(mut number: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-    bytes
-}
-
-/// A protobuf field with a number.
-fn number_field(field: u64, number: u64) -> Vec<u8> {
-    [varint(field << 3), varint(number)].concat()
-}
-
-/// A protobuf field with bytes.
-fn bytes_field(field: u64, bytes: &[u8]) -> Vec<u8> {
-    [varint(field << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
 }

@@ -391,11 +391,7 @@ impl BlockStore for FolderStore {
     }
 
     fn put_verified(&self, cid: &Cid, block: &[u8]) -> Result<(), StoreError> {
-        crate::check_supported(cid)?;
-        if block.len() > MAX_BLOCK_BYTES {
-            return Err(StoreError::BlockTooLarge(block.len() as u64));
-        }
-        if cid.hash().code() == IDENTITY {
+        if !crate::is_to_be_kept(cid, block)? {
             return Ok(());
         }
         let path = self.path(cid);

@@ -247,6 +247,15 @@ pub fn check_supported(cid: &Cid) -> Result<(), StoreError> {
     if codec && hash { Ok(()) } else { Err(StoreError::Unsupported(*cid)) }
 }
 
+/// Whether a store has to keep this block: one in its own CID is always there.
+fn is_to_be_kept(cid: &Cid, block: &[u8]) -> Result<bool, StoreError> {
+    check_supported(cid)?;
+    if block.len() > MAX_BLOCK_BYTES {
+        return Err(StoreError::BlockTooLarge(block.len() as u64));
+    }
+    Ok(cid.hash().code() != IDENTITY)
+}
+
 /// Keeps a value as a DAG-CBOR block.
 ///
 /// # Errors

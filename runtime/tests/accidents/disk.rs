@@ -7,23 +7,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use fedmkt_test_kit::accidents::limited;
 use landlock::{ABI, Access, AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus};
 
 use crate::support::{self, Client, Done, agreed};
-
-/// No file that the command writes can become larger than this, as if the disk were full then.
-fn limited(mut command: Command, most_bytes: u64) -> Command {
-    let limit = libc::rlimit { rlim_cur: most_bytes, rlim_max: most_bytes };
-    // SAFETY: both calls may be made between fork and exec.
-    unsafe {
-        command.pre_exec(move || {
-            // Otherwise the signal would end the process before it sees the error.
-            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-            if libc::setrlimit(libc::RLIMIT_FSIZE, &limit) == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-        })
-    };
-    command
-}
 
 fn run(mut command: Command) -> Done {
     Done::of(command.args(["--checkpoint-every", "0"]).output().expect("starts"))

@@ -1,57 +1,16 @@
 //! `kill -9` and Ctrl-C at any moment.
 //!
-//! Every moment is right, so nothing here depends on how fast a computer is: moments are drawn from the time that an
-//! undisturbed run takes, and from those at which a file appears, as most can go wrong around these.
+//! Every moment is right, so nothing here depends on how fast a computer is.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
-use std::time::{Duration, Instant, SystemTime};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
+use fedmkt_test_kit::accidents::{Dice, files_below, wait_for_a_moment};
 use rustix::process::{Pid, Signal};
 
 use crate::support::{self, Client, Done, agreed};
-
-/// Numbers that differ from run to run of the tests; the seed is shown on failure.
-struct Dice(u64);
-
-impl Dice {
-    fn new() -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970");
-        Self(now.as_nanos() as u64 | 1)
-    }
-
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
-
-/// All paths below a folder, of files that are there but for a moment too.
-fn paths(folder: &Path) -> BTreeSet<PathBuf> {
-    support::find(folder, "").into_iter().collect()
-}
-
-/// Waits for a moment of a process: some time after its start, or after it made its n-th file.
-fn wait(child: &mut Child, folder: &Path, takes: Duration, dice: &mut Dice) {
-    if dice.roll(2) == 0 {
-        std::thread::sleep(takes.mul_f64(dice.roll(1000) as f64 / 900.0));
-        return;
-    }
-    let mut seen = paths(folder);
-    let mut files = 1 + dice.roll(6);
-    while files > 0 && child.try_wait().expect("a child").is_none() {
-        let now = paths(folder);
-        if now.difference(&seen).next().is_some() {
-            files -= 1;
-        }
-        seen.extend(now);
-    }
-    std::thread::sleep(Duration::from_micros(dice.roll(1500)));
-}
 
 /// Runs the command again and again, ending it with the signal at some moment. Tells how often it was in time for that.
 fn disturb(
@@ -65,7 +24,7 @@ fn disturb(
     let mut in_time = 0;
     for _ in 0..times {
         let mut child = command().spawn().expect("the command starts");
-        wait(&mut child, folder, takes, dice);
+        wait_for_a_moment(&mut child, folder, takes, dice);
         let _ = rustix::process::kill_process(Pid::from_child(&child), signal);
         let done = Done::of(child.wait_with_output().expect("it ends"));
         match (done.code, signal) {
@@ -81,7 +40,7 @@ fn disturb(
 /// No file that is not whole is left anywhere.
 fn assert_no_remains(client: &Client) {
     let unfinished = |path: &PathBuf| path.to_string_lossy().contains("/.fedmkt-unfinished");
-    let left: Vec<_> = paths(client.folder.path()).into_iter().filter(unfinished).collect();
+    let left: Vec<_> = files_below(client.folder.path()).into_iter().filter(unfinished).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 

@@ -4,8 +4,9 @@ use std::fs;
 
 use cid::Cid;
 use fedmkt_core::manifest::{Manifest, ResultFile};
-use fedmkt_core::unixfs::{DAG_PB, RAW, block_cid};
+use fedmkt_core::unixfs::RAW;
 use fedmkt_store::{BlockStore, DAG_CBOR, FolderStore, car, files, put_value};
+use fedmkt_test_kit::dag_pb::{put_block, put_file, put_folder};
 
 use crate::support::{self, Client, Done};
 
@@ -72,55 +73,23 @@ fn a_name_in_a_model_cannot_lead_elsewhere() {
     for name in ["..", "../x", "/x", "a/b", "", "a\u{202e}b\n"] {
         let client = Client::new();
         let store = client.store();
-        let leaf = put(&store, RAW, b"1");
-        let model = put(&store, DAG_PB, &[bytes(2, &link(&leaf, name, 1)), bytes(1, &number(1, 1))].concat());
+        let leaf = put_block(&store, RAW, b"1");
+        let model = put_folder(&store, &[(name, leaf)]);
         let job = client.publish(&support::trainer(), |manifest| manifest.model = model).to_string();
         refused(&client.run(&job), "not allowed");
     }
 }
 
-fn put(store: &FolderStore, codec: u64, block: &[u8]) -> Cid {
-    let cid = block_cid(codec, block);
-    store.put_verified(&cid, block).expect("kept");
-    cid
-}
-
-fn varint(mut number: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-    bytes
-}
-
-/// A protobuf field with a number.
-fn number(field: u64, value: u64) -> Vec<u8> {
-    [varint(field << 3), varint(value)].concat()
-}
-
-/// A protobuf field with bytes.
-fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
-    [varint(field << 3 | 2), varint(value.len() as u64), value.to_vec()].concat()
-}
-
-fn link(cid: &Cid, name: &str, tree_bytes: u64) -> Vec<u8> {
-    [bytes(1, &cid.to_bytes()), bytes(2, name.as_bytes()), number(3, tree_bytes)].concat()
-}
-
 /// A file of the same part again and again.
 fn repeated(store: &FolderStore, part: &Cid, part_bytes: u64, times: usize) -> Cid {
-    let links = bytes(2, &link(part, "", part_bytes)).repeat(times);
-    let data = [number(1, 2), number(4, part_bytes).repeat(times)].concat();
-    put(store, DAG_PB, &[links, bytes(1, &data)].concat())
+    put_file(store, &vec![(*part, part_bytes); times])
 }
 
 #[test]
 fn a_module_of_a_gigabyte_is_refused_before_it_is_read() {
     let client = Client::new();
     let store = client.store();
-    let part = put(&store, RAW, &[0; 1 << 20]);
+    let part = put_block(&store, RAW, &[0; 1 << 20]);
     let module = repeated(&store, &part, 1 << 20, 1024);
     let job = client.publish(&support::trainer(), |manifest| manifest.trainer = module).to_string();
     refused(&client.run(&job), "1073741824 bytes");
@@ -130,10 +99,8 @@ fn a_module_of_a_gigabyte_is_refused_before_it_is_read() {
     let job = client.publish(&support::trainer(), |manifest| manifest.model = model.0).to_string();
     refused(&client.run(&job), "no class is large enough");
     // Folders in folders: 2^60 files.
-    let folder = (0..60).fold(put(&store, RAW, b"1"), |below, _| {
-        let both = ["a", "b"].map(|name| bytes(2, &link(&below, name, 1))).concat();
-        put(&store, DAG_PB, &[both, bytes(1, &number(1, 1))].concat())
-    });
+    let folder =
+        (0..60).fold(put_block(&store, RAW, b"1"), |below, _| put_folder(&store, &[("a", below), ("b", below)]));
     let job = client.publish(&support::trainer(), |manifest| manifest.model = folder).to_string();
     refused(&client.run(&job), "too many");
     nothing_was_done(&client);
@@ -143,16 +110,16 @@ fn a_module_of_a_gigabyte_is_refused_before_it_is_read() {
 fn blocks_that_are_nested_without_end_or_no_blocks_at_all_are_refused() {
     let client = Client::new();
     let store = client.store();
-    let nested = put(&store, DAG_CBOR, &[vec![0x81; 1 << 20], vec![0xf6]].concat());
+    let nested = put_block(&store, DAG_CBOR, &[vec![0x81; 1 << 20], vec![0xf6]].concat());
     refused(&client.run(&nested.to_string()), "not a job manifest");
-    let empty = put(&store, DAG_CBOR, b"");
+    let empty = put_block(&store, DAG_CBOR, b"");
     refused(&client.run(&empty.to_string()), "not a job manifest");
     let text = put_value(&store, &"text").expect("stored");
     refused(&client.run(&text.to_string()), "not a job manifest");
     let file = files::add_file(&store, &b"a file"[..]).expect("added").cid;
     refused(&client.run(&file.to_string()), "not a job");
     // A folder where the module should be.
-    let folder = put(&store, DAG_PB, &bytes(1, &number(1, 1)));
+    let folder = put_folder(&store, &[]);
     let job = client.publish(&support::trainer(), |manifest| manifest.trainer = folder).to_string();
     refused(&client.run(&job), "is a folder");
     nothing_was_done(&client);

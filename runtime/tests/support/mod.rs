@@ -6,17 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use cid::Cid;
-use fedmkt_core::manifest::{
-    DataRequirement, Disclosure, Limits, Machine, Manifest, PROFILE, ResultFile, SizeClass, VERSION,
-};
-use fedmkt_store::{FolderStore, files, put_value};
+use fedmkt_core::manifest::Manifest;
+use fedmkt_store::{FolderStore, put_value};
+use fedmkt_test_kit::accidents::files_below;
+use fedmkt_test_kit::job::stored;
+pub use fedmkt_test_kit::job::trainer;
 use serde_json::Value;
 use tempfile::TempDir;
-
-/// The trainer in `trainer.wat`.
-pub fn trainer() -> Vec<u8> {
-    wat::parse_str(include_str!("trainer.wat")).expect("the trainer is wasm text")
-}
 
 /// A client with a home, data and a store.
 pub struct Client {
@@ -73,40 +69,7 @@ impl Client {
     /// Publishes a job whose manifest went through `change`.
     pub fn publish(&self, wasm: &[u8], change: impl FnOnce(&mut Manifest)) -> Cid {
         let store = self.store();
-        let mut manifest = Manifest {
-            version: VERSION,
-            profile: PROFILE.into(),
-            name: "test".into(),
-            description: "A job of the tests.".into(),
-            trainer: files::add_file(&store, wasm).expect("added").cid,
-            model: files::add_file(&store, &b"the initial model"[..]).expect("added").cid,
-            arguments: vec![],
-            steps_per_segment: 7,
-            data: DataRequirement {
-                name: "data".into(),
-                format: "text".into(),
-                columns: None,
-                shape: None,
-                least_rows: 0,
-                most_bytes: 1 << 20,
-            },
-            limits: Limits {
-                memory: 1 << 20,
-                steps: 100,
-                output: 1 << 17,
-                scratch: 0,
-                open_files: 16,
-                step_seconds: 60,
-            },
-            results: vec![
-                ResultFile { name: "weights".into(), most_bytes: 1 << 16 },
-                ResultFile { name: "metrics.csv".into(), most_bytes: 1 << 16 },
-            ],
-            disclosure: Disclosure::Open,
-            sponsor: None,
-            machine: Machine { release: None, class: SizeClass::S },
-            reward: None,
-        };
+        let mut manifest = stored(&store, wasm);
         change(&mut manifest);
         put_value(&store, &manifest).expect("stored")
     }
@@ -179,17 +142,7 @@ pub fn agreed(object: &Value) -> Value {
     fields.iter().map(|field| (field.to_string(), object[field].clone())).collect()
 }
 
-/// The only file below `folder` whose name ends so.
+/// The files below `folder` whose path ends so.
 pub fn find(folder: &Path, end: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(find(&path, end));
-        } else if path.to_string_lossy().ends_with(end) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
+    files_below(folder).into_iter().filter(|path| path.to_string_lossy().ends_with(end)).collect()
 }

@@ -78,7 +78,7 @@ fn hostile_body(wasm: &[u8], body: &FunctionBody<'_>, params: u32, numbers: &mut
     let mut groups = Vec::new();
     for group in body.get_locals_reader().expect(VALID) {
         let (count, ty) = group.expect(VALID);
-        groups.push((count, encoder_type(ty)));
+        groups.push((count, ValType::try_from(ty).expect("a type of the profile")));
     }
     let first = params + groups.iter().map(|(count, _)| count).sum::<u32>();
     groups.extend([(1, ValType::F32), (1, ValType::F64), (1, ValType::V128)]);
@@ -130,15 +130,4 @@ fn any_f32_nan(numbers: &mut Numbers) -> u32 {
 
 fn any_f64_nan(numbers: &mut Numbers) -> u64 {
     0x7ff8_0000_0000_0000 | numbers.next()
-}
-
-fn encoder_type(ty: wasmparser::ValType) -> ValType {
-    match ty {
-        wasmparser::ValType::I32 => ValType::I32,
-        wasmparser::ValType::I64 => ValType::I64,
-        wasmparser::ValType::F32 => ValType::F32,
-        wasmparser::ValType::F64 => ValType::F64,
-        wasmparser::ValType::V128 => ValType::V128,
-        wasmparser::ValType::Ref(_) => ValType::FUNCREF,
-    }
 }

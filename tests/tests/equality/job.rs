@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use fedmkt_core::inputs::{Identity, Inputs, local_run_id};
-use fedmkt_core::manifest::{
-    DataRequirement, Disclosure, Limits, Machine, Manifest, PROFILE, ResultFile, SizeClass, VERSION,
-};
+use fedmkt_core::manifest::{Limits, Machine, Manifest, ResultFile, SizeClass};
 use fedmkt_core::pack::{Kind, Layout};
 use fedmkt_core::roots::{DataRoot, JobRoot};
 use fedmkt_core::tree::bytes_root;
@@ -43,28 +41,13 @@ pub fn pack(files: &[(&str, &[u8])]) -> Vec<u8> {
 pub fn manifest(steps: u64) -> Manifest {
     let cid = FileCid::new().finish();
     Manifest {
-        version: VERSION,
-        profile: PROFILE.into(),
         name: "equality".into(),
-        description: String::new(),
-        trainer: cid,
-        model: cid,
         arguments: vec!["one".into(), "two".into()],
         steps_per_segment: 1,
-        data: DataRequirement {
-            name: "data".into(),
-            format: "text".into(),
-            columns: None,
-            shape: None,
-            least_rows: 0,
-            most_bytes: 1 << 20,
-        },
         limits: Limits { memory: 8 << 20, steps, output: 1 << 20, scratch: 1 << 20, open_files: 32, step_seconds: 60 },
         results: vec![ResultFile { name: "model".into(), most_bytes: 1 << 20 }],
-        disclosure: Disclosure::Open,
-        sponsor: None,
         machine: Machine { release: None, class: CLASS },
-        reward: None,
+        ..fedmkt_test_kit::job::manifest(cid, cid)
     }
 }
 

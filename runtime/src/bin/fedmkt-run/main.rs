@@ -18,6 +18,7 @@ use fedmkt_runtime::grant::{Grant, GrantError};
 use fedmkt_runtime::home::Home;
 use fedmkt_runtime::identity::Identity;
 use fedmkt_runtime::job::{Job, LoadError};
+use fedmkt_runtime::message::sentence;
 use fedmkt_runtime::passphrase::passphrase;
 use fedmkt_runtime::policy::Policy;
 use fedmkt_runtime::training::{Finished, Session, TrainingError};
@@ -70,17 +71,6 @@ fn main() -> ExitCode {
             ExitCode::from(exit as u8)
         }
     }
-}
-
-/// An error with its causes, each told once: many errors name their cause themselves.
-fn sentence(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 fn run(arguments: &Arguments) -> Outcome<()> {

@@ -3,9 +3,10 @@
 use cid::Cid;
 use fedmkt_core::unixfs::{RAW, block_cid};
 use fedmkt_store::{FolderStore, StoreError, car, files, put_value};
+use fedmkt_test_kit::dag_pb::put_folder;
 use proptest::prelude::*;
 
-use crate::nodes::{put_folder, test_store};
+use crate::test_store::test_store;
 
 /// An archive with a folder, files and a value.
 fn archive() -> (Vec<u8>, Cid) {

@@ -9,8 +9,8 @@ use fedmkt_core::unixfs::FileCid;
 use fedmkt_store::files::{self, FileReader};
 use fedmkt_store::{FolderStore, car};
 
-use crate::nodes::test_store;
 use crate::stream::stream;
+use crate::test_store::test_store;
 
 const FOLDER: &str = "FEDMKT_TEST_STORE";
 

@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 use cid::Cid;
 use fedmkt_core::unixfs::{RAW, block_cid};
 use fedmkt_store::{BlockStore, FolderStore, StoreError, files, put_value};
+use fedmkt_test_kit::dag_pb::{put_block, put_folder};
 
-use crate::nodes::{TestStore, put_block, put_folder, test_store};
 use crate::stream::stream;
+use crate::test_store::{TestStore, test_store};
 
 fn add(store: &FolderStore, content: &[u8]) -> Cid {
     files::add_file(store, content).expect("a file").cid

@@ -7,11 +7,10 @@ use cid::multihash::Multihash;
 use fedmkt_core::unixfs::{DAG_PB, RAW, block_cid};
 use fedmkt_store::files::{self, FileReader, Node, visit_tree};
 use fedmkt_store::{BlockStore, DAG_CBOR, MAX_BLOCK_BYTES, StoreError, dag, get_value};
+use fedmkt_test_kit::dag_pb::{bytes, file_data, folder_data, link, number, put_block, put_file, put_folder, put_node};
 use proptest::prelude::*;
 
-use crate::nodes::{
-    bytes, file_data, folder_data, link, number, put_block, put_file, put_folder, put_node, test_store,
-};
+use crate::test_store::test_store;
 
 fn leaf(store: &impl BlockStore) -> Cid {
     put_block(store, RAW, b"leaf")

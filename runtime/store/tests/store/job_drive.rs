@@ -4,41 +4,24 @@ use std::sync::Arc;
 
 use cid::Cid;
 use fedmkt_core::inputs::Inputs;
-use fedmkt_core::manifest::{
-    DataRequirement, Disclosure, Limits, Machine, Manifest, PROFILE, ResultFile, SizeClass, VERSION,
-};
+use fedmkt_core::manifest::{Limits, Manifest, ResultFile, SizeClass};
 use fedmkt_core::pack::{Layout, Pack};
 use fedmkt_core::tree::bytes_root;
 use fedmkt_core::unixfs::RAW;
 use fedmkt_store::job::{JobDrive, JobError, write_job_drive};
 use fedmkt_store::{FolderStore, StoreError, files, put_value};
+use fedmkt_test_kit::dag_pb::{file_data, link, put_block, put_file, put_folder, put_node};
 
-use crate::nodes::{file_data, link, put_block, put_file, put_folder, put_node, test_store};
+use crate::test_store::test_store;
 
 fn manifest(trainer: Cid, model: Cid) -> Manifest {
     Manifest {
-        version: VERSION,
-        profile: PROFILE.into(),
         name: "example".into(),
         description: String::new(),
-        trainer,
-        model,
-        arguments: Vec::new(),
         steps_per_segment: 1,
-        data: DataRequirement {
-            name: "data".into(),
-            format: "text".into(),
-            columns: None,
-            shape: None,
-            least_rows: 0,
-            most_bytes: 1 << 20,
-        },
         limits: Limits { memory: 65_536, steps: 3, output: 4096, scratch: 0, open_files: 16, step_seconds: 1 },
         results: vec![ResultFile { name: "model".into(), most_bytes: 100 }],
-        disclosure: Disclosure::Open,
-        sponsor: None,
-        machine: Machine { release: None, class: SizeClass::S },
-        reward: None,
+        ..fedmkt_test_kit::job::manifest(trainer, model)
     }
 }
 

@@ -11,8 +11,8 @@ use fedmkt_core::unixfs::directory_block;
 use fedmkt_store::{FolderStore, StoreError, car, dag, files};
 
 use crate::daemon::{PROFILE, Repository};
-use crate::nodes::test_store;
 use crate::stream::stream;
+use crate::test_store::test_store;
 use crate::vectors::{self, FileVector, FolderVector, Vectors};
 
 /// A Kubo with a repository of its own, which is never online.

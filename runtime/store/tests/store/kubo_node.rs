@@ -15,10 +15,11 @@ use fedmkt_store::{
     BlockStore, CachedStore, DAG_CBOR, Endpoint, FolderStore, Kubo, Network, Patience, StoreError, car, files,
     put_value,
 };
+use fedmkt_test_kit::dag_pb::put_block;
 
 use crate::daemon::Daemon;
-use crate::nodes::{TestStore, put_block, test_store};
 use crate::stream::stream;
+use crate::test_store::{TestStore, test_store};
 use crate::vectors;
 
 const MOST: u64 = 1 << 30;

@@ -9,7 +9,7 @@ mod job_drive;
 mod kubo;
 mod kubo_node;
 mod network;
-mod nodes;
 mod server;
 mod stream;
+mod test_store;
 mod vectors;

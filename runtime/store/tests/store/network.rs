@@ -9,10 +9,11 @@ use fedmkt_core::unixfs::{DAG_PB, RAW, block_cid};
 use fedmkt_store::{
     BlockStore, CachedStore, Endpoint, Failure, FolderStore, Kubo, Network, Patience, StoreError, Tried, car, files,
 };
+use fedmkt_test_kit::dag_pb::{put_block, put_file};
 
-use crate::nodes::{TestStore, put_block, put_file, test_store};
 use crate::server::{Answer, Server};
 use crate::stream::stream;
+use crate::test_store::{TestStore, test_store};
 
 const MOST: u64 = 1 << 30;
 

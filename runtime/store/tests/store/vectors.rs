@@ -10,8 +10,8 @@ use fedmkt_core::unixfs::FileCid;
 use fedmkt_store::files;
 use serde::{Deserialize, Serialize};
 
-use crate::nodes::test_store;
 use crate::stream::stream;
+use crate::test_store::test_store;
 
 #[derive(PartialEq, Debug, Serialize, Deserialize)]
 pub struct Vectors {

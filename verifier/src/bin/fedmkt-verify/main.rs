@@ -10,6 +10,7 @@ mod replay;
 use std::process::ExitCode;
 
 use clap::Parser;
+use fedmkt_runtime::message::sentence;
 use fedmkt_runtime::worker;
 
 use arguments::{Arguments, Command};
@@ -61,15 +62,4 @@ fn main() -> ExitCode {
             ExitCode::from(exit as u8)
         }
     }
-}
-
-/// An error with its causes, each told once: many errors name their cause themselves.
-fn sentence(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }

@@ -89,7 +89,7 @@ pub fn replay(arguments: &arguments::Replay) -> Outcome<()> {
         }
         if let Some((machine, image)) = machine.as_ref().filter(|_| replayed.contains(&stop)) {
             let prepared = prepare(&inputs, &mut run, &mut report)?;
-            replay_step(&inputs, &**machine, image, &prepared, &interrupted, &mut report)?;
+            replay_step(&inputs, &**machine, image, &prepared, &interrupted, &mut report, false)?;
         }
     }
     agree(run.advance_to(end)?, &mut report)?;
@@ -122,7 +122,7 @@ pub fn audit(arguments: &arguments::Audit) -> Outcome<()> {
     let total: Duration = prepared.iter().map(Prepared::estimate).sum();
     eprintln!("The run is as its receipt says. Replaying in {}: about {} s.", machine.name(), total.as_secs().max(1));
     for step in &prepared {
-        replay_step(&inputs, &*machine, &image, step, &interrupted, &mut report)?;
+        replay_step(&inputs, &*machine, &image, step, &interrupted, &mut report, false)?;
     }
     report.identical(&format!("{} of {steps} steps replayed in {}", chosen.len(), machine.name()));
     Ok(())
@@ -143,7 +143,7 @@ pub fn hash(arguments: &arguments::Hash) -> Outcome<()> {
     let initial = template.initial_hash(body.job_root, body.data_root, before);
     eprintln!("initial  {initial}");
     let prepared = prepare(&inputs, &mut run, &mut report)?;
-    let replayed = replay_step_with(&inputs, &cartesi, &image, &prepared, &interrupted, &mut report, true)?;
+    let replayed = replay_step(&inputs, &cartesi, &image, &prepared, &interrupted, &mut report, true)?;
     let hashes = replayed.hashes.ok_or_else(|| Ended(Exit::Host, anyhow!("the machine gave no hashes")))?;
     if hashes.initial != initial {
         let computed = hashes.initial;
@@ -198,19 +198,8 @@ fn prepare(inputs: &Inputs, run: &mut Recomputed<'_>, report: &mut Report) -> Ou
     Ok(Prepared { step, state_in, after: run.root()?, state_out: run.write_image(inputs.work())?, took })
 }
 
-fn replay_step(
-    inputs: &Inputs,
-    machine: &dyn Machine,
-    image: &Image,
-    prepared: &Prepared,
-    interrupted: &Arc<AtomicBool>,
-    report: &mut Report,
-) -> Outcome<()> {
-    replay_step_with(inputs, machine, image, prepared, interrupted, report, false).map(drop)
-}
-
 /// Replays one step and compares.
-fn replay_step_with(
+fn replay_step(
     inputs: &Inputs,
     machine: &dyn Machine,
     image: &Image,

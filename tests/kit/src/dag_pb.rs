@@ -2,18 +2,7 @@
 
 use cid::Cid;
 use fedmkt_core::unixfs::{DAG_PB, block_cid};
-use fedmkt_store::{BlockStore, FolderStore};
-
-/// A store in a folder that goes away with it.
-pub struct TestStore {
-    pub store: FolderStore,
-    pub folder: tempfile::TempDir,
-}
-
-pub fn test_store() -> TestStore {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    TestStore { store: FolderStore::new(folder.path().join("store")), folder }
-}
+use fedmkt_store::BlockStore;
 
 fn varint(mut number: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -25,10 +14,12 @@ fn varint(mut number: u64) -> Vec<u8> {
     bytes
 }
 
+/// A protobuf field with a number.
 pub fn number(field: u64, number: u64) -> Vec<u8> {
     [varint(field << 3), varint(number)].concat()
 }
 
+/// A protobuf field with bytes.
 pub fn bytes(field: u64, bytes: &[u8]) -> Vec<u8> {
     [varint(field << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
 }
@@ -51,24 +42,37 @@ pub fn folder_data() -> Vec<u8> {
 }
 
 /// Keeps a dag-pb block with these fields.
+///
+/// # Panics
+/// When the store cannot keep it.
 pub fn put_node(store: &impl BlockStore, fields: &[Vec<u8>]) -> Cid {
     put_block(store, DAG_PB, &fields.concat())
 }
 
+/// Keeps a block.
+///
+/// # Panics
+/// When the store cannot keep it.
 pub fn put_block(store: &impl BlockStore, codec: u64, block: &[u8]) -> Cid {
     let cid = block_cid(codec, block);
     store.put(&cid, block).expect("the block is what its CID says");
     cid
 }
 
-/// A folder with these entries, in this order.
+/// Keeps a folder with these entries, in this order.
+///
+/// # Panics
+/// When the store cannot keep it.
 pub fn put_folder(store: &impl BlockStore, entries: &[(&str, Cid)]) -> Cid {
     let mut fields: Vec<_> = entries.iter().map(|(name, cid)| link(cid, name, 0)).collect();
     fields.push(folder_data());
     put_node(store, &fields)
 }
 
-/// A file of these parts, which are said to have these sizes.
+/// Keeps a file of these parts, which are said to have these sizes.
+///
+/// # Panics
+/// When the store cannot keep it.
 pub fn put_file(store: &impl BlockStore, parts: &[(Cid, u64)]) -> Cid {
     let mut fields: Vec<_> = parts.iter().map(|(cid, _)| link(cid, "", 0)).collect();
     fields.push(file_data(b"", &parts.iter().map(|(_, bytes)| *bytes).collect::<Vec<_>>()));

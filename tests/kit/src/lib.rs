@@ -1,0 +1,9 @@
+//! What the tests of several crates share.
+//!
+//! - [`accidents`]: processes that are ended at any moment, and disks that are full.
+//! - [`dag_pb`]: blocks with any content, also such as no builder would make.
+//! - [`job`]: a job to begin with.
+
+pub mod accidents;
+pub mod dag_pb;
+pub mod job;
