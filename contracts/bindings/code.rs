@@ -29,11 +29,10 @@ impl Code {
         let object = deployed["object"].as_str().expect("an artifact has code");
         let bytes = alloy::hex::decode(object).expect("the code has no open links");
         let number = |place: &Value, field: &str| place[field].as_u64().expect("a number") as usize;
-        let immutables = deployed["immutableReferences"]
-            .as_object()
-            .into_iter()
-            .flat_map(|references| references.values())
-            .flat_map(|places| places.as_array().expect("a list of places"))
+        let immutables = deployed["immutables"]
+            .as_array()
+            .expect("an artifact has places of immutable values")
+            .iter()
             .map(|place| (number(place, "start"), number(place, "length")))
             .collect();
         Self { bytes, immutables }

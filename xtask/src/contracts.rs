@@ -107,15 +107,21 @@ fn artifacts(workspace: &Workspace, write: bool) -> Result<()> {
 }
 
 /// What Rust needs of an artifact of forge: interface, code to deploy, and deployed code with the places that deployment
-/// fills in.
+/// fills in, in order. (The compiler lists the places under numbers that depend on which other files it read.)
 fn artifact(path: &Path) -> Result<String> {
     let text = fs::read_to_string(path).with_context(|| format!("{} was not made", path.display()))?;
     let full: Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
     let deployed = &full["deployedBytecode"];
+    let mut immutables: Vec<&Value> = deployed["immutableReferences"]
+        .as_object()
+        .into_iter()
+        .flat_map(|references| references.values().filter_map(Value::as_array).flatten())
+        .collect();
+    immutables.sort_by_key(|place| place["start"].as_u64());
     let kept = json!({
         "abi": full["abi"],
         "bytecode": { "object": full["bytecode"]["object"] },
-        "deployedBytecode": { "object": deployed["object"], "immutableReferences": deployed["immutableReferences"] },
+        "deployedBytecode": { "object": deployed["object"], "immutables": immutables },
     });
     Ok(format!("{kept:#}\n"))
 }
