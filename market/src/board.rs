@@ -37,16 +37,23 @@ const MOST_SPAN: u64 = 1_000_000;
 
 /// State of a slot in the contract.
 pub const ACCEPTED: u8 = 1;
+/// State of a slot in the contract.
 pub const SUBMITTED: u8 = 2;
+/// State of a slot in the contract.
 pub const PAID: u8 = 3;
 
 /// A job that was posted.
 #[derive(Clone, Debug)]
 pub struct Job {
+    /// Names it in the market.
     pub id: B256,
+    /// Who posted it.
     pub sponsor: Address,
+    /// What was posted.
     pub terms: Terms,
+    /// The block in which it was posted.
     pub block: u64,
+    /// Whether the sponsor has ended the acceptance of clients.
     pub closed: bool,
     /// Slots that can be accepted.
     pub open: u32,
@@ -67,16 +74,25 @@ impl Job {
 /// A slot that a client took.
 #[derive(Clone, Debug)]
 pub struct Slot {
+    /// Names it in the market.
     pub id: B256,
+    /// Of which job it is.
     pub job: B256,
+    /// Who took it.
     pub client: Address,
+    /// Root of the client's capsule.
     pub data_root: B256,
+    /// Until when the client can submit, in seconds since 1970.
     pub submit_until: u64,
     /// The block in which it was accepted.
     pub block: u64,
+    /// The run's id, once it is fixed on the chain.
     pub run_id: Option<B256>,
+    /// What the client has submitted, and what the market keeps of it.
     pub submission: Option<(Run, Submission)>,
+    /// Until when the submission can be challenged, in seconds since 1970.
     pub challenge_until: u64,
+    /// Whether the audit lottery was held.
     pub lottery_held: bool,
     /// Until when the client must disclose its data, if it must and has not.
     pub disclose_until: Option<u64>,
@@ -84,10 +100,30 @@ pub struct Slot {
     pub ending: Option<u8>,
 }
 
+impl Slot {
+    /// How a slot stands, in one word.
+    pub fn state(&self) -> &'static str {
+        match (self.ending, &self.submission) {
+            (Some(PAID), _) => "paid",
+            (Some(4), _) => "returned",
+            (Some(5), _) => "abandoned",
+            (Some(6), _) => "forfeited",
+            (Some(7), _) => "silent",
+            (Some(8), _) => "refuted",
+            (Some(_), _) => "ended",
+            (None, Some(_)) if self.disclose_until.is_some() => "audit due",
+            (None, Some(_)) => "submitted",
+            (None, None) => "accepted",
+        }
+    }
+}
+
 /// Jobs and slots, as far as the events go that were seen.
 #[derive(Default, Debug)]
 pub struct Board {
+    /// All jobs, by their ids.
     pub jobs: BTreeMap<B256, Job>,
+    /// All slots, by their ids.
     pub slots: BTreeMap<B256, Slot>,
     /// How many events it was rebuilt from.
     pub events: usize,

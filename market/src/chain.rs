@@ -20,6 +20,7 @@ use alloy::transports::layers::{RateLimitRetryPolicy, RetryBackoffLayer, RetryPo
 use alloy::transports::{TransportError, TransportErrorKind};
 use anyhow::{Context, anyhow, bail};
 use fedmkt_contracts::dev_token::DevToken::{DevTokenErrors, DevTokenInstance};
+use fedmkt_contracts::disputes::Disputes::DisputesInstance;
 use fedmkt_contracts::market::Market::MarketInstance;
 use fedmkt_contracts::{code, refusal};
 use fedmkt_core::manifest::PROFILE;
@@ -45,6 +46,8 @@ pub struct Chain {
     pub id: u64,
     /// The market's contract.
     pub market: Address,
+    /// The market's contract for disputes.
+    pub disputes: Address,
     /// The first block that can have events of the market.
     pub from_block: u64,
     /// Blocks until something counts, the one with it included.
@@ -57,7 +60,9 @@ pub struct Chain {
 /// A block, as far as it matters here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Block {
+    /// How many came before it.
     pub number: u64,
+    /// Of its header.
     pub hash: B256,
     /// Seconds since 1970.
     pub time: u64,
@@ -94,11 +99,12 @@ impl Chain {
         // The number of units is no limit: nodes that have one say so.
         let again = RetryBackoffLayer::new_with_policy(RETRIES, RETRY_AFTER, u64::from(u32::MAX), Again);
         let client = ClientBuilder::default().layer(again).http_with_client(client, url.clone());
-        let chain = Self {
+        let mut chain = Self {
             runtime,
             provider: RootProvider::<Ethereum>::new(client).erased(),
             id,
             market,
+            disputes: Address::ZERO,
             from_block: settings.get("from-block")?,
             confirmations: settings.get::<u64>("confirmations")?.max(1),
             replace_after: Duration::from_secs(settings.get("replace-after")?),
@@ -110,11 +116,12 @@ impl Chain {
         if found != id {
             bail!("the node at {place} is on chain {found}, not {id}: set rpc or chain-id right; nothing was sent");
         }
-        chain.check_code()?;
+        chain.disputes = chain.check_code()?;
         Ok(chain)
     }
 
-    fn check_code(&self) -> anyhow::Result<()> {
+    /// Compares the contracts' code, and gives the address of that for disputes.
+    fn check_code(&self) -> anyhow::Result<Address> {
         let market = self.market;
         let no_market = |what: &str| {
             anyhow!("{market} on chain {} is no market that this program knows: {what}; nothing was sent", self.id)
@@ -135,7 +142,7 @@ impl Chain {
         if name != PROFILE.as_bytes() {
             return Err(no_market(&format!("its runs go by the profile {:?}", String::from_utf8_lossy(name))));
         }
-        Ok(())
+        Ok(disputes)
     }
 
     /// Waits for an answer.
@@ -170,6 +177,11 @@ impl Chain {
     /// The market's contract.
     pub fn market(&self) -> MarketInstance<DynProvider> {
         MarketInstance::new(self.market, self.provider.clone())
+    }
+
+    /// The contract for disputes.
+    pub fn disputes(&self) -> DisputesInstance<DynProvider> {
+        DisputesInstance::new(self.disputes, self.provider.clone())
     }
 
     /// A token's contract. Nothing in these calls is special to the devnet's.

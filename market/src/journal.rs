@@ -9,20 +9,29 @@ use crate::settings::Settings;
 /// A slot that this client took, or is about to.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Taken {
+    /// The chain's number.
     pub chain: u64,
+    /// The market's contract.
     pub market: Address,
+    /// The account.
     pub client: Address,
+    /// The slot.
     pub slot: B256,
+    /// The job's id in the market.
     pub job: B256,
+    /// The job's CID.
     pub cid: String,
     /// Tells this slot from others for the same capsule.
     pub nonce: B256,
+    /// Root of the capsule.
     pub data_root: B256,
+    /// Keccak-256 of the blind.
     pub blind_hash: B256,
     /// The capsule's file. It must not be lost until the slot has ended.
     pub capsule: String,
     /// The header with the randomness, and the run that follows from it.
     pub drawn: Option<Drawn>,
+    /// CID of the receipt of the run.
     pub receipt: Option<String>,
     /// The encrypted results. Encrypting again would give others.
     pub bundle: Option<String>,
@@ -31,8 +40,11 @@ pub struct Taken {
 /// The randomness of a run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Drawn {
+    /// The block in which the slot was accepted.
     pub block: u64,
+    /// RLP encoding of the header that has the randomness; empty if the chain has fixed the run already.
     pub header: Bytes,
+    /// The run.
     pub run_id: B256,
 }
 

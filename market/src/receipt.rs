@@ -11,8 +11,11 @@ use fedmkt_store::{BlockStore, DAG_CBOR, StoreError, get_value};
 pub struct Receipt {
     /// What was asked for.
     pub cid: Cid,
+    /// The signed envelope.
     pub envelope: Option<Envelope>,
+    /// The body's CID.
     pub body_cid: Cid,
+    /// The body.
     pub body: Body,
 }
 

@@ -45,8 +45,11 @@ struct OnItsWay {
 
 /// An account that sends.
 pub struct Sender<'a> {
+    /// Where it sends.
     pub chain: &'a Chain,
+    /// Where it keeps what is on its way.
     pub journal: &'a Records,
+    /// What it signs with.
     pub key: PrivateKeySigner,
 }
 

@@ -101,7 +101,9 @@ impl fmt::Display for Source {
 
 /// All settings, from the command line, variables, the file and defaults, the first of these that has one.
 pub struct Settings {
+    /// The home folder.
     pub home: Home,
+    /// What the command line says.
     pub flags: Flags,
     file: toml::Table,
 }
@@ -190,6 +192,10 @@ enum Change {
     },
 }
 
+/// Runs `fedmkt config`.
+///
+/// # Errors
+/// When a setting is unknown or has no such value, or the file cannot be read or written.
 pub fn run(config: &Config, flags: Flags, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut settings = Settings::read(flags)?;
     match &config.command {

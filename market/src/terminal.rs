@@ -1,5 +1,8 @@
-//! Text of strangers, made fit to be shown.
+//! Text of strangers, made fit to be shown; and questions to the person at the terminal.
 
+use std::io::{self, BufRead, IsTerminal};
+
+use anyhow::bail;
 use fedmkt_runtime::consent::printable;
 
 /// A text of several lines with everything escaped that could move the cursor, reorder or hide text.
@@ -10,6 +13,26 @@ pub fn shown(text: &str) -> String {
 /// As [`shown`], on one line: the ends of lines are escaped as well.
 pub fn shown_line(text: &str) -> String {
     printable(text)
+}
+
+/// Asks, unless `yes`.
+///
+/// # Errors
+/// When nobody is there to be asked, or the answer is no.
+pub fn agree(yes: bool, question: &str) -> anyhow::Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        bail!("nobody is there to agree: use --yes");
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => bail!("you did not agree; nothing was sent"),
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ const VARIABLE: &str = "FEDMKT_WALLET_PASSWORD_FILE";
 /// The most bytes of a keystore file.
 const MOST_BYTES: u64 = 64 << 10;
 
+/// Keep keys of accounts, encrypted, and look at what they have
 #[derive(Subcommand)]
 pub enum Wallet {
     /// Make a new key and keep it, encrypted with a password
@@ -56,6 +57,10 @@ Examples:
     },
 }
 
+/// Runs `fedmkt wallet`.
+///
+/// # Errors
+/// When a file cannot be read or written, the password is wrong, or the chain does not answer.
 pub fn run(wallet: &Wallet, flags: Flags, out: &mut dyn Write) -> anyhow::Result<()> {
     let settings = Settings::read(flags)?;
     match wallet {

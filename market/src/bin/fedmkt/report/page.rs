@@ -7,13 +7,13 @@ use fedmkt_core::image::Status;
 use fedmkt_core::inputs::{MODEL_PATH, TRAINER_PATH};
 use fedmkt_core::manifest::{Disclosure, Manifest};
 use fedmkt_core::receipt::Body;
+use fedmkt_market::receipt::utc;
+use fedmkt_market::terminal::shown;
 
 use super::chart::{LARGEST, chart, number};
 use super::{Outcome, Story};
 use crate::bytes::Bytes;
 use crate::node_json::hex;
-use crate::receipt::utc;
-use crate::terminal::shown;
 
 const STYLE: &str = include_str!("page.css");
 

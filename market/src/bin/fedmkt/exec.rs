@@ -22,7 +22,7 @@ use self::folder::Folder;
 use crate::Refused;
 use crate::cli::{self, Exec};
 use crate::module::{self, Outline};
-use crate::terminal::shown;
+use fedmkt_market::terminal::shown;
 
 /// How much the folders may hold beside contents.
 const LIMITS: TreeLimits = TreeLimits { inodes: 1 << 20, entries: 1 << 20, name_bytes: 256 << 20 };

@@ -4,13 +4,13 @@ use std::io::Write;
 use std::path::Path;
 
 use fedmkt_core::admission::{self, Admitted, ModuleLimits, Refusal};
+use fedmkt_market::terminal::{shown, shown_line};
 use serde_json::{Value, json};
 
 use crate::Refused;
 use crate::bytes::Bytes;
 use crate::cli::Check;
 use crate::module::{self, Outline};
-use crate::terminal::{shown, shown_line};
 
 /// Bytes of the unit in which modules count memory.
 const MEMORY_PAGE: u64 = 65_536;

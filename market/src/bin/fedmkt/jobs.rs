@@ -10,19 +10,20 @@ use fedmkt_contracts::market::Submission;
 use fedmkt_core::manifest::{Disclosure, Manifest};
 use fedmkt_core::tree::{RootBuilder, log2_size_for};
 use fedmkt_core::unixfs::FileCid;
+use fedmkt_market::board::{Board, Job, PAID, Reference, Slot};
+use fedmkt_market::chain::Chain;
+use fedmkt_market::duration::Seconds;
+use fedmkt_market::receipt::utc;
+use fedmkt_market::send::Sender;
+use fedmkt_market::settings::Settings;
+use fedmkt_market::terminal::shown_line;
+use fedmkt_market::{journal, submission, terminal, wallet};
 use fedmkt_runtime::atomic_file;
 use fedmkt_store::files::{self, visit_tree};
 use fedmkt_store::{FolderStore, StoreError};
 use serde_json::{Value, json};
 
-use crate::board::{Board, Job, PAID, Reference, Slot};
-use crate::chain::Chain;
-use crate::duration::Seconds;
-use crate::receipt::utc;
-use crate::send::Sender;
-use crate::settings::Settings;
-use crate::terminal::shown_line;
-use crate::{Refused, journal, offer, submission, wallet};
+use crate::{Refused, offer};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -107,22 +108,6 @@ fn disclosure(code: u8) -> &'static str {
     ["open", "audited", "private"].get(usize::from(code)).copied().unwrap_or("unknown")
 }
 
-/// How a slot stands, in one word.
-pub fn state(slot: &Slot) -> &'static str {
-    match (slot.ending, &slot.submission) {
-        (Some(PAID), _) => "paid",
-        (Some(4), _) => "returned",
-        (Some(5), _) => "abandoned",
-        (Some(6), _) => "forfeited",
-        (Some(7), _) => "silent",
-        (Some(8), _) => "refuted",
-        (Some(_), _) => "ended",
-        (None, Some(_)) if slot.disclose_until.is_some() => "audit due",
-        (None, Some(_)) => "submitted",
-        (None, None) => "accepted",
-    }
-}
-
 /// How a run ended, by the number in a submission.
 fn status(code: u8) -> &'static str {
     let names = ["running", "done", "data refused", "failed", "trapped", "steps exhausted", "results refused"];
@@ -158,7 +143,7 @@ fn slot_json(slot: &Slot) -> Value {
         })
     });
     json!({
-        "slot": slot.id, "job": slot.job, "client": slot.client, "state": state(slot), "data_root": slot.data_root,
+        "slot": slot.id, "job": slot.job, "client": slot.client, "state": slot.state(), "data_root": slot.data_root,
         "run_id": slot.run_id, "submit_until": slot.submit_until, "challenge_until": slot.challenge_until,
         "disclose_until": slot.disclose_until, "submission": submission,
     })
@@ -221,7 +206,7 @@ fn show(settings: &Settings, reference: &Reference, json: bool, out: &mut dyn Wr
     writeln!(out, "times        {} to submit, {} to challenge", Seconds(terms.submitTime), Seconds(terms.window))?;
     writeln!(out, "disclosure   {}", disclosure(terms.disclosure))?;
     for slot in board.slots_of(job.id) {
-        writeln!(out, "slot         {}  {}  by {}", slot.id, state(slot), slot.client)?;
+        writeln!(out, "slot         {}  {}  by {}", slot.id, slot.state(), slot.client)?;
     }
     Ok(())
 }
@@ -237,7 +222,7 @@ fn submissions(settings: &Settings, reference: &Reference, json: bool, out: &mut
     }
     for slot in &slots {
         let (_, submission) = slot.submission.as_ref().expect("chosen");
-        writeln!(out, "{}  {}", slot.id, state(slot))?;
+        writeln!(out, "{}  {}", slot.id, slot.state())?;
         writeln!(out, "  client     {}", slot.client)?;
         writeln!(out, "  run        {} after {} steps", status(submission.status), submission.steps)?;
         if let Some(bundle) = submission::cid_of(&submission.bundle) {
@@ -273,13 +258,13 @@ fn approve(settings: &Settings, id: B256, yes: bool) -> anyhow::Result<()> {
     let board = Board::read(&chain, settings)?;
     let slot = board.slots.get(&id).with_context(|| format!("there is no slot {id} in this market"))?;
     if let Some(ending) = slot.ending {
-        eprintln!("the slot has ended already: {}", state(slot));
+        eprintln!("the slot has ended already: {}", slot.state());
         return if ending == PAID { Ok(()) } else { Err(Refused.into()) };
     }
     let job = &board.jobs[&slot.job];
     let kind = chain.token(job.terms.token)?;
     let reward = kind.amount(U256::from(job.terms.reward));
-    offer::agree(yes, &format!("Approve, so that {} has {reward} at once?", slot.client))?;
+    terminal::agree(yes, &format!("Approve, so that {} has {reward} at once?", slot.client))?;
     let journal = journal::open(settings)?;
     let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(settings)? };
     let call = chain.market().approve(id).calldata().to_vec();

@@ -10,14 +10,14 @@ use crate::cli::New;
 
 /// The files of a new trainer: where they go, and what is in them but for [`Names::fill`].
 const FILES: [(&str, &str); 8] = [
-    ("Cargo.toml", include_str!("../template/Cargo.toml.in")),
-    (".gitignore", include_str!("../template/gitignore.in")),
-    ("README.md", include_str!("../template/README.md.in")),
-    ("job.toml", include_str!("../template/job.toml.in")),
-    ("src/lib.rs", include_str!("../template/src/lib.rs.in")),
-    ("src/main.rs", include_str!("../template/src/main.rs.in")),
-    ("tests/training.rs", include_str!("../template/tests/training.rs.in")),
-    ("example-data/data.csv", include_str!("../template/data.csv.in")),
+    ("Cargo.toml", include_str!("../../../template/Cargo.toml.in")),
+    (".gitignore", include_str!("../../../template/gitignore.in")),
+    ("README.md", include_str!("../../../template/README.md.in")),
+    ("job.toml", include_str!("../../../template/job.toml.in")),
+    ("src/lib.rs", include_str!("../../../template/src/lib.rs.in")),
+    ("src/main.rs", include_str!("../../../template/src/main.rs.in")),
+    ("tests/training.rs", include_str!("../../../template/tests/training.rs.in")),
+    ("example-data/data.csv", include_str!("../../../template/data.csv.in")),
 ];
 
 const MODEL_FILE: &str = "model/initial.safetensors";

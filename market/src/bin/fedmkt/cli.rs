@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use cid::Cid;
 use clap::{Args, Parser, Subcommand};
 
+use fedmkt_market::settings::{self, Flags};
+use fedmkt_market::wallet;
 use fedmkt_runtime::backends::Backends;
 
 use crate::bytes::Bytes;
-use crate::settings::{self, Flags};
-use crate::{backup, devnet, jobs, wallet, work};
+use crate::{backup, devnet, jobs, work};
 
 /// Exit code: what was asked about is not as it should be.
 pub const REFUSED: u8 = 1;

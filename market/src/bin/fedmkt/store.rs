@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use cid::Cid;
 use fedmkt_core::unixfs::{DAG_PB, RAW};
+use fedmkt_market::terminal::shown_line;
 use fedmkt_runtime::home::Home;
 use fedmkt_store::files::{self, FileReader, visit_tree};
 use fedmkt_store::piece::{Piece, PieceWriter};
@@ -17,7 +18,6 @@ use serde_json::json;
 use crate::Refused;
 use crate::bytes::Bytes;
 use crate::cli::{Quota, Store};
-use crate::terminal::shown_line;
 
 /// The most files and folders that are listed.
 const MAX_LISTED: u64 = 1 << 20;

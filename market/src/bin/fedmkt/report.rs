@@ -13,13 +13,13 @@ use fedmkt_core::manifest::Manifest;
 use fedmkt_core::receipt::ResultRecord;
 use fedmkt_core::roots::ResultRoot;
 use fedmkt_core::tree::{RootBuilder, log2_size_for};
+use fedmkt_market::receipt::Receipt;
 use fedmkt_runtime::metrics::{self, Point};
 use fedmkt_store::files::{FileReader, read_file};
 use fedmkt_store::job::{JobDrive, JobError};
 use fedmkt_store::{CachedStore, StoreError};
 
 use crate::cli::Report;
-use crate::receipt::Receipt;
 
 mod chart;
 mod page;

@@ -9,43 +9,30 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::Parser;
+use fedmkt_market::settings::{Flags, Settings};
 use fedmkt_runtime::backends::Backends;
 use fedmkt_runtime::message::sentence;
 use fedmkt_store::job::JobError;
 use fedmkt_store::{CachedStore, StoreError};
 
-mod amount;
 mod backup;
-mod board;
 mod build;
 mod bytes;
-mod chain;
 mod check;
 mod cli;
 mod devnet;
-mod duration;
 mod exec;
 mod inspect;
 mod job_file;
 mod jobs;
-mod journal;
 mod module;
 mod new;
 mod node_json;
 mod offer;
 mod publish;
-mod receipt;
-mod records;
 mod report;
-mod send;
-mod settings;
 mod store;
-mod submission;
-mod terminal;
-mod wallet;
 mod work;
-
-use crate::settings::{Flags, Settings};
 
 /// What was asked about is understood, and is not as it should be. Everything there is to say has been said.
 #[derive(Debug)]
@@ -76,7 +63,7 @@ fn main() -> ExitCode {
         Err(error) if error.is::<Refused>() => ExitCode::from(cli::REFUSED),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", terminal::shown(&sentence(&error)));
+            eprintln!("error: {}", fedmkt_market::terminal::shown(&sentence(&error)));
             ExitCode::from(cli::FAILED)
         }
     }
@@ -97,8 +84,8 @@ fn run(
         cli::Command::Publish(arguments) => in_store(place, backends, |store| publish::run(&arguments, store, out)),
         cli::Command::Inspect(arguments) => in_store(place, backends, |store| inspect::run(&arguments, store, out)),
         cli::Command::Report(arguments) => in_store(place, backends, |store| report::run(&arguments, store, out)),
-        cli::Command::Config(config) => settings::run(&config, flags, out),
-        cli::Command::Wallet(wallet) => wallet::run(&wallet, flags, out),
+        cli::Command::Config(config) => fedmkt_market::settings::run(&config, flags, out),
+        cli::Command::Wallet(wallet) => fedmkt_market::wallet::run(&wallet, flags, out),
         cli::Command::Job(command) => {
             let settings = Settings::read(flags)?;
             in_store(place, backends, |store| jobs::run(&command, &settings, store.folder(), out))

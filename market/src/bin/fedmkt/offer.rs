@@ -1,6 +1,6 @@
 //! `fedmkt job post`: a sponsor offers a reward for a job.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::Write;
 
 use alloy::primitives::aliases::{U24, U40};
 use alloy::primitives::{Address, B256, U256};
@@ -12,19 +12,18 @@ use fedmkt_contracts::committee::Committee::CommitteeInstance;
 use fedmkt_contracts::market::Terms;
 use fedmkt_contracts::{ids, terms};
 use fedmkt_core::manifest::{Disclosure, Manifest};
+use fedmkt_market::amount::Amount;
+use fedmkt_market::chain::Chain;
+use fedmkt_market::duration::Seconds;
+use fedmkt_market::receipt::utc;
+use fedmkt_market::records::Records;
+use fedmkt_market::send::{Sender, allow};
+use fedmkt_market::settings::Settings;
+use fedmkt_market::{journal, terminal, wallet};
 use fedmkt_store::FolderStore;
 use fedmkt_store::job::JobDrive;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-
-use crate::amount::Amount;
-use crate::chain::Chain;
-use crate::duration::Seconds;
-use crate::receipt::utc;
-use crate::records::Records;
-use crate::send::{Sender, allow};
-use crate::settings::Settings;
-use crate::{journal, wallet};
 
 /// Offer a reward for a job that is in the store: its amount goes to the market until it is earned
 ///
@@ -126,7 +125,7 @@ pub fn run(post: &Post, settings: &Settings, store: &FolderStore, out: &mut dyn 
     describe(&terms, &kind, drive.manifest());
     eprintln!("  in all     {} from {sponsor}", kind.amount(total));
     if !resumed {
-        agree(post.yes, "Post this job?")?;
+        terminal::agree(post.yes, "Post this job?")?;
         let begun = Begun { chain: chain.id, market: chain.market, sponsor, terms: terms.abi_encode().into() };
         journal.put(&key, &begun)?;
     }
@@ -160,7 +159,7 @@ fn is_posted(chain: &Chain, id: B256) -> anyhow::Result<bool> {
     match answer {
         Ok(_) => Ok(true),
         Err(error) if error.as_revert_data().is_some() => Ok(false),
-        Err(alloy::contract::Error::TransportError(error)) => Err(crate::chain::sentence(&error)),
+        Err(alloy::contract::Error::TransportError(error)) => Err(fedmkt_market::chain::sentence(&error)),
         Err(error) => Err(error.into()),
     }
 }
@@ -272,25 +271,5 @@ pub fn describe(terms: &Terms, kind: &Amount, manifest: &Manifest) {
             terms.arbitrator,
             amount(terms.arbitrationFee)
         );
-    }
-}
-
-/// Asks, unless `yes`.
-///
-/// # Errors
-/// When nobody is there to be asked, or the answer is no.
-pub fn agree(yes: bool, question: &str) -> anyhow::Result<()> {
-    if yes {
-        return Ok(());
-    }
-    if !io::stdin().is_terminal() {
-        bail!("nobody is there to agree: use --yes");
-    }
-    eprint!("{question} [y/N] ");
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    match answer.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => bail!("you did not agree; nothing was sent"),
     }
 }

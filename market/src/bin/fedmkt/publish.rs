@@ -9,6 +9,7 @@ use cid::Cid;
 use fedmkt_core::admission::{self, ModuleLimits};
 use fedmkt_core::manifest::{Manifest, SizeClass};
 use fedmkt_core::unixfs::FileCid;
+use fedmkt_market::terminal::shown;
 use fedmkt_store::job::{JobDrive, JobError};
 use fedmkt_store::{CachedStore, FolderStore, files, put_value};
 use serde_json::json;
@@ -18,7 +19,6 @@ use crate::bytes::Bytes;
 use crate::cli::Publish;
 use crate::job_file::JobFile;
 use crate::module;
-use crate::terminal::shown;
 
 pub fn run(arguments: &Publish, cached: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
     let store = cached.folder();

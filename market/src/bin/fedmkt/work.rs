@@ -20,6 +20,16 @@ use fedmkt_core::manifest::Disclosure;
 use fedmkt_core::pack::Pack;
 use fedmkt_core::roots::{DataRoot, Hash, RunId};
 use fedmkt_core::tree;
+use fedmkt_market::amount::Amount;
+use fedmkt_market::board::{ACCEPTED, Board, Job, PAID, Reference, SUBMITTED, Slot};
+use fedmkt_market::chain::Chain;
+use fedmkt_market::journal::{self, Drawn, Taken};
+use fedmkt_market::receipt::{Receipt, utc};
+use fedmkt_market::records::Records;
+use fedmkt_market::send::{Sender, allow};
+use fedmkt_market::settings::Settings;
+use fedmkt_market::terminal::shown_line;
+use fedmkt_market::{submission, terminal, wallet};
 use fedmkt_runtime::consent::Consent;
 use fedmkt_runtime::grant::Grant;
 use fedmkt_runtime::identity::Identity;
@@ -29,17 +39,7 @@ use fedmkt_runtime::requirement;
 use fedmkt_store::{FolderStore, files};
 use serde_json::{Value, json};
 
-use crate::amount::Amount;
-use crate::board::{ACCEPTED, Board, Job, PAID, Reference, SUBMITTED, Slot};
-use crate::chain::Chain;
-use crate::jobs::state;
-use crate::journal::{self, Drawn, Taken};
-use crate::receipt::{Receipt, utc};
-use crate::records::Records;
-use crate::send::{Sender, allow};
-use crate::settings::Settings;
-use crate::terminal::shown_line;
-use crate::{Refused, offer, submission, wallet};
+use crate::{Refused, offer};
 
 /// State of an audit in the contract.
 const AUDIT_DUE: u8 = 1;
@@ -195,7 +195,7 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &FolderStore, out:
                 Amount::coins(U256::from(price) * U256::from(GAS))
             );
             eprintln!("  account    {client}\n");
-            offer::agree(arguments.yes, "Accept, and put up the bond?")?;
+            terminal::agree(arguments.yes, "Accept, and put up the bond?")?;
             let mut nonce = B256::ZERO;
             getrandom::fill(&mut nonce.0).map_err(|error| anyhow!("the system gives no randomness: {error}"))?;
             let slot = ids::slot_id(posted.id, client, data_root, blind_hash, nonce);
@@ -464,7 +464,7 @@ pub fn disclose(
     let Disclosure::Audited(audit) = &job.manifest.disclosure else { bail!("job {cid} has no auditors") };
     eprintln!("The data of slot {} goes to:", taken.slot);
     audit.auditors.iter().for_each(|auditor| eprintln!("  {}", shown_line(auditor)));
-    offer::agree(arguments.yes, "Disclose it to them?")?;
+    terminal::agree(arguments.yes, "Disclose it to them?")?;
     let capsule = File::open(&taken.capsule).with_context(|| format!("the capsule {} is gone", taken.capsule))?;
     let link = submission::encrypt(store, &audit.auditors, capsule)?;
     let disclosed = calls::file_cid(Some(&link))?;
@@ -514,7 +514,7 @@ pub fn status(arguments: &Status, settings: &Settings, out: &mut dyn Write) -> a
             .map(|slot| {
                 let job = &board.jobs[&slot.job];
                 json!({
-                    "slot": slot.id, "job": slot.job, "cid": job.cid().to_string(), "state": state(slot),
+                    "slot": slot.id, "job": slot.job, "cid": job.cid().to_string(), "state": slot.state(),
                     "next": next(slot, job, now), "submit_until": slot.submit_until,
                     "challenge_until": slot.challenge_until, "run_id": slot.run_id,
                 })
@@ -525,7 +525,7 @@ pub fn status(arguments: &Status, settings: &Settings, out: &mut dyn Write) -> a
     for slot in &slots {
         let job = &board.jobs[&slot.job];
         let kind = chain.token(job.terms.token)?;
-        writeln!(out, "{}  {}", slot.id, state(slot))?;
+        writeln!(out, "{}  {}", slot.id, slot.state())?;
         writeln!(out, "  job   {}  {}", job.cid(), kind.amount(U256::from(job.terms.reward)))?;
         writeln!(out, "  next  {}", next(slot, job, now))?;
     }

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use fedmkt_market::journal::{self, Taken};
+use fedmkt_market::settings::Settings;
 use fedmkt_runtime::atomic_file;
 use serde_json::Value;
-
-use crate::journal::{self, Taken};
-use crate::settings::Settings;
 
 /// Copy what cannot be made again into a new folder: keys, settings, and the journal with the capsules of slots
 ///
@@ -58,7 +57,7 @@ pub fn run(backup: &Backup, settings: &Settings, out: &mut dyn Write) -> anyhow:
             lost.push(taken.capsule);
         }
     }
-    let records = crate::records::Records::open(&making.path().join("journal.redb"))?;
+    let records = fedmkt_market::records::Records::open(&making.path().join("journal.redb"))?;
     let all: Vec<(String, Value)> = journal.all("")?;
     let all: Vec<(String, &Value)> = all.iter().map(|(name, value)| (name.clone(), value)).collect();
     records.put_all(&all)?;

@@ -5,6 +5,8 @@ use std::io::Write;
 use fedmkt_core::manifest::{Disclosure, Manifest, ManifestError};
 use fedmkt_core::receipt::Body;
 use fedmkt_core::unixfs::{DAG_PB, RAW};
+use fedmkt_market::receipt::{Receipt, utc};
+use fedmkt_market::terminal::{shown, shown_line};
 use fedmkt_store::files::{Node, NodeKind};
 use fedmkt_store::job::JobDrive;
 use fedmkt_store::{BlockStore, CachedStore, StoreError};
@@ -15,8 +17,6 @@ use crate::Refused;
 use crate::bytes::Bytes;
 use crate::cli::Inspect;
 use crate::node_json;
-use crate::receipt::{Receipt, utc};
-use crate::terminal::{shown, shown_line};
 
 /// Bytes of a raw block that are shown as text.
 const PREVIEW_BYTES: usize = 400;
