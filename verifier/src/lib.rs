@@ -13,6 +13,7 @@ pub mod machine;
 mod process;
 pub mod qemu;
 pub mod recompute;
+pub mod rerun;
 pub mod step;
 pub mod subject;
 pub mod template;

@@ -1,0 +1,216 @@
+//! Makes a run again from its inputs, holds it against what somebody claims about it, and names the first state that is
+//! not as claimed, from the top of the trace down to one step.
+//!
+//! Of a claim only the root of the top level and the last state are known at first. Leaves come one level at a time,
+//! as a dispute goes on: [`Rerun::leaves`] computes the same level here, [`first_wrong`] says which leaf to dispute. A
+//! claim may be about more or fewer steps than the run has: a finished run stays as it is, so every number of steps has
+//! a state.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use fedmkt_core::image::{Header, Status};
+use fedmkt_core::receipt::Body;
+use fedmkt_core::roots::{DataRoot, Hash, RunId, StateRoot, TraceRoot};
+use fedmkt_core::trace::Level;
+use fedmkt_core::tree::keccak256;
+use fedmkt_runtime::checkpoint::Checkpoints;
+use fedmkt_runtime::training::{Observer, Session, TrainingError};
+use fedmkt_runtime::worker::{Worker, WorkerError};
+
+/// What a client claims about a run, as a market keeps it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// The run.
+    pub run_id: RunId,
+    /// Root of the capsule.
+    pub data_root: DataRoot,
+    /// Keccak-256 of the blind.
+    pub blind_hash: Hash,
+    /// Root of the trace's top level.
+    pub trace_root: TraceRoot,
+    /// The last leaf of the trace.
+    pub last_state: StateRoot,
+    /// Steps executed.
+    pub steps: u64,
+}
+
+impl Claim {
+    /// What a receipt's body claims.
+    ///
+    /// `None` when it has no segments.
+    pub fn of(body: &Body) -> Option<Self> {
+        Some(Self {
+            run_id: body.run_id,
+            data_root: body.data_root,
+            blind_hash: body.blind_hash,
+            trace_root: body.trace.root,
+            last_state: *body.trace.segments.last()?,
+            steps: body.trace.steps,
+        })
+    }
+}
+
+/// Why a run cannot be made again. Nothing is known about the claim then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RerunError {
+    /// The native run cannot go on.
+    #[error(transparent)]
+    Run(#[from] TrainingError),
+    /// The worker cannot go on.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// The run's folder cannot be used.
+    #[error("cannot use {}: {error}", .path.display())]
+    Folder {
+        /// The folder, or a file in it.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        error: io::Error,
+    },
+    /// Another process works on the same run in the same folder.
+    #[error("another process works in {}", .0.display())]
+    Busy(PathBuf),
+}
+
+/// A run that was made again.
+pub struct Rerun<'a> {
+    session: Session<'a>,
+    checkpoints: Checkpoints,
+    header: Header,
+    segments: Vec<StateRoot>,
+}
+
+/// Whether somebody wants a computation to stop.
+struct Until<'a>(&'a AtomicBool);
+
+impl Observer for Until<'_> {
+    fn starts(&mut self, _: &Worker) -> Result<(), TrainingError> {
+        Ok(())
+    }
+
+    fn advanced(&mut self, _: &mut Worker) {}
+
+    fn stop(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl<'a> Rerun<'a> {
+    /// Runs to the end, from the last checkpoint in `folder` on. A checkpoint is written whenever `interval` has passed.
+    /// `None` when `stop` became true; the same call goes on later.
+    ///
+    /// # Errors
+    /// When this computer cannot.
+    pub fn run(
+        session: Session<'a>,
+        folder: &Path,
+        interval: Duration,
+        stop: &AtomicBool,
+    ) -> Result<Option<Self>, RerunError> {
+        let failed = |error| RerunError::Folder { path: folder.to_owned(), error };
+        let mut checkpoints =
+            Checkpoints::open(folder).map_err(failed)?.ok_or_else(|| RerunError::Busy(folder.to_owned()))?;
+        let Some(finished) = session.train(&mut checkpoints, interval, &mut Until(stop))? else { return Ok(None) };
+        Ok(Some(Self { session, checkpoints, header: finished.header, segments: finished.segments }))
+    }
+
+    /// The last state's header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// What an honest client would have said.
+    pub fn body(&self) -> Body {
+        let job = self.session.job;
+        Body::new(job.cid, &job.manifest, &self.header, self.segments.clone())
+    }
+
+    /// The root of the last state.
+    pub fn last_state(&self) -> StateRoot {
+        self.header.root_alone(self.session.job.manifest.machine.class.log2_state())
+    }
+
+    /// The root of the state before step 0.
+    pub fn first_state(&self) -> StateRoot {
+        let first =
+            Header { steps: 0, status: Status::Running, memory_bytes: 0, results: Vec::new(), ..self.header.clone() };
+        first.root_alone(self.session.job.manifest.machine.class.log2_state())
+    }
+
+    /// What of a claim is not so, in words; `None` when the run was as claimed, in every leaf of the top level.
+    pub fn differs(&self, claim: &Claim) -> Option<String> {
+        let body = self.body();
+        if claim.blind_hash != keccak256(&self.header.blind.0) {
+            return Some("its blind does not come from the capsule's salt".into());
+        }
+        if claim.steps != body.trace.steps {
+            let (ours, outcome) = (body.trace.steps, body.outcome);
+            return Some(format!("it claims {} steps, the run has {ours} ({outcome})", claim.steps));
+        }
+        if claim.last_state != self.last_state() {
+            return Some(format!("it ends in {}, the run in {}", claim.last_state, self.last_state()));
+        }
+        if claim.trace_root != body.trace.root {
+            return Some(format!("its trace is {}, that of the run {}", claim.trace_root, body.trace.root));
+        }
+        None
+    }
+
+    /// The leaves of a level of the claimed trace, as they are.
+    ///
+    /// # Errors
+    /// When this computer cannot.
+    pub fn leaves(&mut self, level: &Level) -> Result<Vec<StateRoot>, RerunError> {
+        let (steps, last) = (self.header.steps, self.last_state());
+        let steps_per_segment = self.session.job.manifest.steps_per_segment;
+        if level.first == 0 && level.part == steps_per_segment {
+            // The top level was computed on the way; a claim may end where no segment of ours does.
+            let known = |end: u64| match end {
+                end if end >= steps => Some(last),
+                end if end.is_multiple_of(steps_per_segment) => {
+                    self.segments.get((end / steps_per_segment) as usize - 1).copied()
+                }
+                _ => None,
+            };
+            if let Some(leaves) = level.ends().map(known).collect() {
+                return Ok(leaves);
+            }
+        }
+        let before_end: Vec<u64> = level.ends().take_while(|end| *end < steps).collect();
+        let mut leaves = Vec::new();
+        if let Some(&first) = before_end.first() {
+            let mut worker = self.session.state_at(&mut self.checkpoints, first)?;
+            leaves.push(worker.state_root()?);
+            for &end in &before_end[1..] {
+                worker.advance_to(end)?;
+                leaves.push(worker.state_root()?);
+            }
+        }
+        leaves.resize(level.parts() as usize, last);
+        Ok(leaves)
+    }
+
+    /// Writes the image of the state after so many steps to a new file.
+    ///
+    /// # Errors
+    /// When this computer cannot.
+    pub fn write_state(&mut self, steps: u64, path: &Path) -> Result<StateRoot, RerunError> {
+        let failed = |error| RerunError::Folder { path: path.to_owned(), error };
+        let mut worker = self.session.state_at(&mut self.checkpoints, steps.min(self.header.steps))?;
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(path).map_err(failed)?;
+        worker.write_image(&file)?;
+        Ok(worker.state_root()?)
+    }
+}
+
+/// The first leaf that is not as it should be; one that is missing or too many is wrong, too. `None` if all are right.
+pub fn first_wrong(ours: &[StateRoot], claimed: &[StateRoot]) -> Option<usize> {
+    let common = ours.len().min(claimed.len());
+    (0..common).find(|&index| ours[index] != claimed[index]).or((ours.len() != claimed.len()).then_some(common))
+}
