@@ -51,7 +51,6 @@ impl Native {
         let mut config = Config::new();
         config
             .cranelift_opt_level(OptLevel::Speed)
-            .cranelift_nan_canonicalization(true)
             .wasm_simd(true)
             .wasm_relaxed_simd(false)
             .wasm_multi_memory(false)
