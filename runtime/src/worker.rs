@@ -279,6 +279,11 @@ impl Worker {
         self.walls
     }
 
+    /// The process.
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Steps executed since the beginning of the run.
     pub fn steps(&self) -> u64 {
         self.steps
