@@ -1,11 +1,12 @@
-//! What stands in the market: jobs and slots, rebuilt from events alone.
+//! What stands in the market: jobs, slots and challenges, rebuilt from events alone.
 //!
 //! Events of blocks that are deep enough are kept in `market/CHAIN-ADDRESS.redb` of the home, so that only new ones are
 //! asked for. The file can be deleted at any time. If the chain no longer has the block up to which events were kept, all
-//! are asked for again.
+//! are asked for again. A [`Follower`] keeps in memory what those events come to, for programs that look again and again.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use alloy::eips::BlockNumberOrTag;
@@ -16,6 +17,7 @@ use alloy::sol_types::SolEvent;
 use alloy::transports::RpcError;
 use anyhow::{Context, anyhow, bail};
 use cid::Cid;
+use fedmkt_contracts::disputes::Disputes::{ChallengeEnded, ChallengeOpened, LeavesPosted, LeavesWanted, RulingWanted};
 use fedmkt_contracts::market::Market::{
     AuditDue, Disclosed, JobClosed, JobPosted, LotteryHeld, RunDrawn, SlotAccepted, SlotEnded, Submitted,
 };
@@ -25,6 +27,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{Chain, sentence};
+use crate::dispute::{self, Challenge};
 use crate::records::Records;
 use crate::settings::Settings;
 
@@ -118,19 +121,21 @@ impl Slot {
     }
 }
 
-/// Jobs and slots, as far as the events go that were seen.
-#[derive(Default, Debug)]
+/// Jobs, slots and challenges, as far as the events go that were seen.
+#[derive(Clone, Default, Debug)]
 pub struct Board {
     /// All jobs, by their ids.
     pub jobs: BTreeMap<B256, Job>,
     /// All slots, by their ids.
     pub slots: BTreeMap<B256, Slot>,
+    /// All challenges, by their ids.
+    pub challenges: BTreeMap<B256, Challenge>,
     /// How many events it was rebuilt from.
     pub events: usize,
 }
 
 /// Up to where events are kept.
-#[derive(Serialize, Deserialize, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Serialize, Deserialize, PartialEq, Eq, Debug)]
 struct Kept {
     block: u64,
     hash: B256,
@@ -142,55 +147,7 @@ impl Board {
     /// # Errors
     /// When the node does not give them, or gives what cannot be.
     pub fn read(chain: &Chain, settings: &Settings) -> anyhow::Result<Self> {
-        let folder = settings.home.path().join("market");
-        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let path = folder.join(format!("{}-{:#x}.redb", chain.id, chain.market));
-        let cache = Records::open(&path).with_context(|| format!("{} can be deleted", path.display()))?;
-        let latest = chain.latest()?;
-        let mut first = chain.from_block;
-        if let Some(kept) = cache.get::<Kept>("kept")? {
-            let there = chain.block(BlockNumberOrTag::Number(kept.block))?;
-            if there.is_some_and(|block| block.hash == kept.hash) {
-                first = first.max(kept.block + 1);
-            } else {
-                eprintln!("Notice: the chain was reorganised, or is another one. All events are read again.");
-                cache.clear()?;
-            }
-        }
-        let bar = progress(first, latest.number);
-        let deep = latest.number.saturating_sub(DEEP);
-        let (mut from, mut span, mut young) = (first, FIRST_SPAN, Vec::new());
-        while from <= latest.number {
-            let mut to = from.saturating_add(span - 1).min(latest.number);
-            if from <= deep {
-                to = to.min(deep);
-            }
-            let Some(logs) = logs(chain, from, to)? else {
-                if span == 1 {
-                    bail!("the node does not give the events of block {from}");
-                }
-                span = (span / 4).max(1);
-                continue;
-            };
-            if to <= deep {
-                let records: Vec<_> = logs.iter().map(|log| (record_name(log), log)).collect();
-                cache.put_all(&records)?;
-                let hash = chain.block(BlockNumberOrTag::Number(to))?.context("the node lost a block")?.hash;
-                cache.put("kept", &Kept { block: to, hash })?;
-            } else {
-                young.extend(logs);
-            }
-            bar.set_position(to + 1 - first);
-            from = to + 1;
-            span = (span * 2).min(MOST_SPAN);
-        }
-        bar.finish_and_clear();
-        let kept: Vec<(String, Log)> = cache.all("log/")?;
-        let mut board = Self::default();
-        for log in kept.iter().map(|(_, log)| log).chain(&young) {
-            board.apply(chain, log)?;
-        }
-        Ok(board)
+        Follower::new(chain, settings)?.read(chain)
     }
 
     fn apply(&mut self, chain: &Chain, log: &Log) -> anyhow::Result<()> {
@@ -266,7 +223,10 @@ impl Board {
                     job.open += 1;
                 }
             }
-            _ => {}
+            _ => {
+                let slots = &self.slots;
+                dispute::apply(&mut self.challenges, log, block, |slot| slots.contains_key(slot)).map_err(strange)?;
+            }
         }
         Ok(())
     }
@@ -299,9 +259,119 @@ impl Board {
         }
     }
 
+    /// The challenges of a slot, in the order in which they were opened.
+    pub fn challenges_of(&self, slot: B256) -> Vec<&Challenge> {
+        let mut found: Vec<_> = self.challenges.values().filter(|challenge| challenge.slot == slot).collect();
+        found.sort_by_key(|challenge| (challenge.block, challenge.id));
+        found
+    }
+
     /// The slots of a job.
     pub fn slots_of(&self, job: B256) -> impl Iterator<Item = &Slot> {
         self.slots.values().filter(move |slot| slot.job == job)
+    }
+}
+
+/// Reads the board again and again. What is deep is kept in memory and on disk, only what is new is asked for.
+///
+/// The file is open only while events are read, so that other programs can use the same home.
+#[derive(Debug)]
+pub struct Follower {
+    cache: PathBuf,
+    /// What the events up to `upto` come to.
+    deep: Board,
+    upto: Option<Kept>,
+}
+
+/// The name of the record that says up to where events are kept. Before challenges were, it had another one.
+const KEPT: &str = "kept with challenges";
+
+impl Follower {
+    /// Has read nothing yet.
+    ///
+    /// # Errors
+    /// When the folder of the file cannot be made.
+    pub fn new(chain: &Chain, settings: &Settings) -> anyhow::Result<Self> {
+        let folder = settings.home.path().join("market");
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let cache = folder.join(format!("{}-{:#x}.redb", chain.id, chain.market));
+        Ok(Self { cache, deep: Board::default(), upto: None })
+    }
+
+    /// The board up to the latest block.
+    ///
+    /// # Errors
+    /// When the node does not give the events, or gives what cannot be. The next call begins anew.
+    pub fn read(&mut self, chain: &Chain) -> anyhow::Result<Board> {
+        let read = self.try_read(chain);
+        if read.is_err() {
+            // It may have seen a part.
+            (self.deep, self.upto) = (Board::default(), None);
+        }
+        read
+    }
+
+    fn try_read(&mut self, chain: &Chain) -> anyhow::Result<Board> {
+        let path = &self.cache;
+        let cache = Records::open(path).with_context(|| format!("{} can be deleted", path.display()))?;
+        let latest = chain.latest()?;
+        let before: Option<Kept> = self.upto.map_or_else(|| cache.get(KEPT), |upto| Ok(Some(upto)))?;
+        if let Some(before) = before {
+            let there = chain.block(BlockNumberOrTag::Number(before.block))?;
+            if there.is_some_and(|block| block.hash == before.hash) {
+                if self.upto.is_none() {
+                    for (_, log) in cache.all::<Log>("log/")? {
+                        // A program that was killed may have kept events of more blocks than it says.
+                        if log.block_number.is_some_and(|block| block <= before.block) {
+                            self.deep.apply(chain, &log)?;
+                        }
+                    }
+                    self.upto = Some(before);
+                }
+            } else {
+                eprintln!("Notice: the chain was reorganised, or is another one. All events are read again.");
+                cache.clear()?;
+                (self.deep, self.upto) = (Board::default(), None);
+            }
+        }
+        let first = self.upto.map_or(chain.from_block, |upto| chain.from_block.max(upto.block + 1));
+        let bar = progress(first, latest.number);
+        let deep = latest.number.saturating_sub(DEEP);
+        let (mut from, mut span, mut young) = (first, FIRST_SPAN, Vec::new());
+        while from <= latest.number {
+            let mut to = from.saturating_add(span - 1).min(latest.number);
+            if from <= deep {
+                to = to.min(deep);
+            }
+            let Some(logs) = logs(chain, from, to)? else {
+                if span == 1 {
+                    bail!("the node does not give the events of block {from}");
+                }
+                span = (span / 4).max(1);
+                continue;
+            };
+            if to <= deep {
+                let records: Vec<_> = logs.iter().map(|log| (record_name(log), log)).collect();
+                cache.put_all(&records)?;
+                let hash = chain.block(BlockNumberOrTag::Number(to))?.context("the node lost a block")?.hash;
+                let upto = Kept { block: to, hash };
+                // Another program may have come farther.
+                if cache.get::<Kept>(KEPT)?.is_none_or(|kept| kept.block < to) {
+                    cache.put(KEPT, &upto)?;
+                }
+                logs.iter().try_for_each(|log| self.deep.apply(chain, log))?;
+                self.upto = Some(upto);
+            } else {
+                young.extend(logs);
+            }
+            bar.set_position(to + 1 - first);
+            from = to + 1;
+            span = (span * 2).min(MOST_SPAN);
+        }
+        bar.finish_and_clear();
+        let mut board = self.deep.clone();
+        young.iter().try_for_each(|log| board.apply(chain, log))?;
+        Ok(board)
     }
 }
 
@@ -338,12 +408,18 @@ fn logs(chain: &Chain, from: u64, to: u64) -> anyhow::Result<Option<Vec<Log>>> {
         AuditDue::SIGNATURE_HASH,
         Disclosed::SIGNATURE_HASH,
         SlotEnded::SIGNATURE_HASH,
+        ChallengeOpened::SIGNATURE_HASH,
+        LeavesWanted::SIGNATURE_HASH,
+        LeavesPosted::SIGNATURE_HASH,
+        RulingWanted::SIGNATURE_HASH,
+        ChallengeEnded::SIGNATURE_HASH,
     ];
-    let filter = Filter::new().address(chain.market).from_block(from).to_block(to).event_signature(events);
+    let contracts = vec![chain.market, chain.disputes];
+    let filter = Filter::new().address(contracts.clone()).from_block(from).to_block(to).event_signature(events);
     match chain.wait(chain.node().get_logs(&filter)) {
         Ok(logs) => {
             let fits = |log: &Log| {
-                log.address() == chain.market
+                contracts.contains(&log.address())
                     && !log.removed
                     && log.log_index.is_some()
                     && log.block_number.is_some_and(|block| (from..=to).contains(&block))

@@ -9,6 +9,7 @@
 //! - [`settings`]: where the market is, and who said so; [`wallet`]: keys of accounts.
 //! - [`chain`]: a node that was checked to be on the right chain with the right contracts; its errors are sentences.
 //! - [`board`]: what was posted, accepted and submitted; [`submission`]: what a client publishes with it.
+//! - [`dispute`]: challenges, and the moves of both sides.
 //! - [`send`]: transactions that are in a block at most once, whenever a program is killed; [`journal`] and [`records`]
 //!   keep what that takes.
 //! - [`amount`], [`duration`], [`terminal`]: what people read and write; [`receipt`]: receipts in a store.
@@ -21,6 +22,7 @@
 pub mod amount;
 pub mod board;
 pub mod chain;
+pub mod dispute;
 pub mod duration;
 pub mod journal;
 pub mod receipt;
