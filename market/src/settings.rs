@@ -110,8 +110,18 @@ pub struct Settings {
 
 impl Settings {
     /// Reads the settings.
+    ///
+    /// # Errors
+    /// When the home folder cannot be used, or its file is wrong.
     pub fn read(flags: Flags) -> anyhow::Result<Self> {
-        let home = Home::open(fedmkt_store::home()?).context("cannot use the home folder")?;
+        Self::in_home(Home::open(fedmkt_store::home()?).context("cannot use the home folder")?, flags)
+    }
+
+    /// Reads the settings of this home.
+    ///
+    /// # Errors
+    /// When its file cannot be read, or is wrong.
+    pub fn in_home(home: Home, flags: Flags) -> anyhow::Result<Self> {
         let path = Self::path(&home);
         let file = match std::fs::read_to_string(&path) {
             Ok(text) => text.parse().with_context(|| format!("{} is no settings file", path.display()))?,

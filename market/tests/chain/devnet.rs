@@ -10,6 +10,14 @@ use serde_json::{Value, json};
 /// Seconds between blocks. Randomness comes with blocks, so there must be some without transactions.
 const BLOCK_TIME: &str = "1";
 
+/// What an arbitrator says; the numbers are those of the contract.
+pub const EXECUTED: u8 = 1;
+pub const CLIENT_RIGHT: u8 = 2;
+pub const CLIENT_WRONG: u8 = 3;
+
+/// Where the arbitrator lies that says what a test wants.
+const ARBITRATOR: &str = "0x00000000000000000000000000000000000a4b17";
+
 /// anvil, with the market on it.
 pub struct Devnet {
     anvil: Child,
@@ -93,6 +101,29 @@ impl Devnet {
         let hash = self.ask("eth_sendTransaction", json!([{ "from": from, "to": self.token, "data": data }]));
         self.ask("evm_mine", json!([]));
         assert_eq!(self.ask("eth_getTransactionReceipt", json!([hash]))["status"], "0x1");
+    }
+
+    /// Puts a contract on the chain that answers every question with what [`Self::rule`] has said last.
+    pub fn scripted_arbitrator(&self) -> String {
+        // Whatever is called, it gives two words of its storage, the verdict and a state:
+        // mstore(0, sload(0)) mstore(32, sload(1)) return(0, 64)
+        self.ask("anvil_setCode", json!([ARBITRATOR, "0x60005460005260015460205260406000f3"]));
+        ARBITRATOR.to_owned()
+    }
+
+    /// The arbitrator's answer from now on.
+    pub fn rule(&self, verdict: u8, state_out: [u8; 32]) {
+        let state: String = state_out.iter().map(|byte| format!("{byte:02x}")).collect();
+        for (place, value) in [(0, format!("0x{verdict:064x}")), (1, format!("0x{state}"))] {
+            self.ask("anvil_setStorageAt", json!([ARBITRATOR, format!("0x{place:064x}"), value]));
+        }
+    }
+
+    /// How many transactions an account has sent.
+    pub fn nonce(&self, account: &str) -> u64 {
+        let nonce = self.ask("eth_getTransactionCount", json!([account, "latest"]));
+        let nonce = nonce.as_str().expect("a number").trim_start_matches("0x").to_owned();
+        u64::from_str_radix(&nonce, 16).expect("a number")
     }
 
     /// What an account has of the token.

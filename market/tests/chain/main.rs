@@ -7,6 +7,7 @@
 mod accidents;
 mod bad_input;
 mod devnet;
+mod disputes;
 mod happy_path;
 mod party;
 mod proxy;

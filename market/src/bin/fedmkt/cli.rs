@@ -11,7 +11,7 @@ use fedmkt_market::wallet;
 use fedmkt_runtime::backends::Backends;
 
 use crate::bytes::Bytes;
-use crate::{backup, devnet, jobs, work};
+use crate::{backup, challenge, defend, devnet, jobs, work};
 
 /// Exit code: what was asked about is not as it should be.
 pub const REFUSED: u8 = 1;
@@ -77,6 +77,12 @@ pub enum Command {
     Disclose(work::Disclose),
     Status(work::Status),
     Claim(work::Claim),
+    Defend(defend::Defend),
+    /// Look at disputes, dispute a submission, and end what is overdue
+    #[command(subcommand, arg_required_else_help = true)]
+    Challenge(challenge::Command),
+    #[command(hide = true)]
+    Leaves(defend::Leaves),
     /// Keep keys of accounts, encrypted, and look at what they have
     #[command(subcommand, arg_required_else_help = true)]
     Wallet(wallet::Wallet),

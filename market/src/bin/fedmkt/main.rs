@@ -18,8 +18,10 @@ use fedmkt_store::{CachedStore, StoreError};
 mod backup;
 mod build;
 mod bytes;
+mod challenge;
 mod check;
 mod cli;
+mod defend;
 mod devnet;
 mod exec;
 mod inspect;
@@ -47,6 +49,8 @@ impl std::fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 fn main() -> ExitCode {
+    // This program's processes may be workers, which know only this.
+    fedmkt_runtime::worker::enter();
     let arguments = cli::Arguments::parse();
     let done = match arguments.command {
         // The program writes to standard output from a thread of its own.
@@ -104,6 +108,14 @@ fn run(
         }
         cli::Command::Status(arguments) => work::status(&arguments, &Settings::read(flags)?, out),
         cli::Command::Claim(arguments) => work::claim(&arguments, &Settings::read(flags)?, out),
+        cli::Command::Defend(arguments) => {
+            let settings = Settings::read(flags)?;
+            in_store(place, backends, |store| defend::run(&arguments, &settings, store.folder(), out))
+        }
+        cli::Command::Challenge(command) => challenge::run(&command, &Settings::read(flags)?, out),
+        cli::Command::Leaves(arguments) => {
+            in_store(place, backends, |store| defend::compute(&arguments, store.folder(), out))
+        }
         cli::Command::Devnet(devnet) => devnet::run(&devnet, flags.rpc.as_deref(), out),
         cli::Command::Backup(arguments) => backup::run(&arguments, &Settings::read(flags)?, out),
         cli::Command::Store(command) => in_store(place, backends, |store| store::run(command, store, out)),

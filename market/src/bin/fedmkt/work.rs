@@ -3,6 +3,7 @@
 //! Each command looks at the chain and the journal first and does what is left to do, so that it can be repeated at any
 //! time. A slot's id follows from what is written down before it is accepted: nothing is accepted twice.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ use fedmkt_core::tree;
 use fedmkt_market::amount::Amount;
 use fedmkt_market::board::{ACCEPTED, Board, Job, PAID, Reference, SUBMITTED, Slot};
 use fedmkt_market::chain::Chain;
+use fedmkt_market::dispute::Effort;
+use fedmkt_market::duration::Seconds;
 use fedmkt_market::journal::{self, Drawn, Taken};
 use fedmkt_market::receipt::{Receipt, utc};
 use fedmkt_market::records::Records;
@@ -194,6 +197,7 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &FolderStore, out:
                 "  gas        about {GAS} in all, {} at present",
                 Amount::coins(U256::from(price) * U256::from(GAS))
             );
+            describe_disputes(&posted.terms, job.manifest.limits.steps, price);
             eprintln!("  account    {client}\n");
             terminal::agree(arguments.yes, "Accept, and put up the bond?")?;
             let mut nonce = B256::ZERO;
@@ -248,6 +252,25 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &FolderStore, out:
         writeln!(out, "slot    {}\nrun id  {}", taken.slot, drawn.run_id)?;
     }
     Ok(())
+}
+
+/// What a client lets itself in for if somebody disputes its work.
+fn describe_disputes(terms: &fedmkt_contracts::market::Terms, most_steps: u64, price: u128) {
+    if terms.arbitrator.is_zero() {
+        return;
+    }
+    let effort = Effort::of(terms, most_steps);
+    let hours = |seconds: u64| Seconds(u32::try_from(seconds.div_ceil(3600) * 3600).unwrap_or(u32::MAX));
+    eprintln!(
+        "  disputed   your bond is at stake. For each challenge at worst {} transactions, within {} each, about {} gas \
+         ({} at present), and {} until it ends; the leaves of a part of the run are computed again. `fedmkt defend` \
+         does all that",
+        effort.moves,
+        Seconds(terms.moveTime),
+        effort.gas,
+        Amount::coins(U256::from(price) * U256::from(effort.gas)),
+        hours(effort.seconds)
+    );
 }
 
 fn take(sender: &Sender<'_>, terms: &fedmkt_contracts::market::Terms, taken: &Taken) -> anyhow::Result<()> {
@@ -480,7 +503,7 @@ pub fn disclose(
 }
 
 /// What is to be done about a slot.
-fn next(slot: &Slot, job: &Job, now: u64) -> String {
+fn next(board: &Board, slot: &Slot, job: &Job, now: u64) -> String {
     if slot.ending.is_some() {
         return "nothing".into();
     }
@@ -492,6 +515,12 @@ fn next(slot: &Slot, job: &Job, now: u64) -> String {
     }
     if let Some(until) = slot.disclose_until {
         return format!("an audit is due: `fedmkt disclose` until {}", utc(until));
+    }
+    let disputes = board.challenges_of(slot.id);
+    let first =
+        disputes.iter().filter(|challenge| !challenge.state.has_ended()).min_by_key(|challenge| challenge.deadline);
+    if let Some(challenge) = first {
+        return format!("it is disputed: `fedmkt defend`, the next move is due until {}", utc(challenge.deadline));
     }
     match (job.terms.disclosure, slot.challenge_until >= now) {
         (2, _) => "wait for the sponsor's approval".into(),
@@ -515,7 +544,7 @@ pub fn status(arguments: &Status, settings: &Settings, out: &mut dyn Write) -> a
                 let job = &board.jobs[&slot.job];
                 json!({
                     "slot": slot.id, "job": slot.job, "cid": job.cid().to_string(), "state": slot.state(),
-                    "next": next(slot, job, now), "submit_until": slot.submit_until,
+                    "next": next(&board, slot, job, now), "submit_until": slot.submit_until,
                     "challenge_until": slot.challenge_until, "run_id": slot.run_id,
                 })
             })
@@ -527,7 +556,7 @@ pub fn status(arguments: &Status, settings: &Settings, out: &mut dyn Write) -> a
         let kind = chain.token(job.terms.token)?;
         writeln!(out, "{}  {}", slot.id, slot.state())?;
         writeln!(out, "  job   {}  {}", job.cid(), kind.amount(U256::from(job.terms.reward)))?;
-        writeln!(out, "  next  {}", next(slot, job, now))?;
+        writeln!(out, "  next  {}", next(&board, slot, job, now))?;
     }
     if slots.is_empty() {
         eprintln!("{client} has no slots{}", if arguments.all { "" } else { " that have not ended: --all lists all" });
@@ -566,10 +595,16 @@ pub fn claim(arguments: &Claim, settings: &Settings, out: &mut dyn Write) -> any
             }
         }
     }
+    let mine = board.challenges.values().filter(|challenge| challenge.challenger == account);
+    let disputed: BTreeSet<B256> = mine.map(|challenge| board.slots[&challenge.slot].job).collect();
     let mut tokens: Vec<Address> = board
         .jobs
         .values()
-        .filter(|job| job.sponsor == account || board.slots_of(job.id).any(|slot| slot.client == account))
+        .filter(|job| {
+            job.sponsor == account
+                || disputed.contains(&job.id)
+                || board.slots_of(job.id).any(|slot| slot.client == account)
+        })
         .map(|job| job.terms.token)
         .collect();
     tokens.sort();

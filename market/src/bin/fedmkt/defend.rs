@@ -1,0 +1,341 @@
+//! `fedmkt defend`: the client answers challenges of its submissions with what it kept.
+//!
+//! What is to be done follows from the chain each time, and moves are sent once ([`dispute`]): this program can be ended
+//! and started again at any moment. Leaves that are not in the receipt are computed by another process of this program,
+//! which has no key, and kept in the journal.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256};
+use alloy::signers::local::PrivateKeySigner;
+use anyhow::{Context, bail};
+use clap::Args;
+use fedmkt_core::roots::StateRoot;
+use fedmkt_core::trace::Level;
+use fedmkt_market::board::{Board, Follower, Slot};
+use fedmkt_market::chain::Chain;
+use fedmkt_market::dispute::{self, Answer, Challenge, Kind, Moved, State};
+use fedmkt_market::journal::{self, Taken};
+use fedmkt_market::receipt::{Receipt, utc};
+use fedmkt_market::send::Sender;
+use fedmkt_market::settings::Settings;
+use fedmkt_market::{submission, wallet};
+use fedmkt_runtime::message::sentence;
+use fedmkt_store::FolderStore;
+use serde_json::json;
+
+use crate::Refused;
+
+mod leaves;
+
+pub use leaves::Leaves;
+
+/// How long to wait before the chain is looked at again.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// State of a slot in the contract: lost for silence, or refuted.
+const SLOT_SILENT: u8 = 7;
+const SLOT_REFUTED: u8 = 8;
+
+/// Answer challenges of your submissions with what was kept of the runs, until nothing can be disputed any more
+///
+/// Looks at the chain again and again. Whoever is silent in a dispute loses it: let this run from submitting to the end of
+/// the window, or look once a day with --once.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  fedmkt defend                  # all your slots, until they have ended or their windows have passed
+  fedmkt defend 0x... --json     # one slot; a line of JSON for each thing that happens
+  fedmkt defend --once           # what is wanted now, for a timer
+
+It can be ended at any moment (Ctrl-C) and started again: nothing is sent twice.
+Needs what the run left in the home: capsule, checkpoints, receipt. What cannot be found is computed again.
+Ends with exit code 1 when a submission was refuted, or, with --once, when something could not be done.")]
+pub struct Defend {
+    /// Slots [default: all of the wallet's that have not ended]
+    slots: Vec<B256>,
+    /// Do what is wanted now, and end
+    #[arg(long)]
+    once: bool,
+    /// Print an object on a line for each thing that happens
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn compute(arguments: &Leaves, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
+    leaves::run(arguments, store, out)
+}
+
+pub fn run(arguments: &Defend, settings: &Settings, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
+    let client = wallet::address(settings)?;
+    let chain = Chain::connect(settings)?;
+    let mut follower = Follower::new(&chain, settings)?;
+    let mut board = follower.read(&chain)?;
+    for id in &arguments.slots {
+        let slot = board.slots.get(id).with_context(|| format!("there is no slot {id} in this market"))?;
+        if slot.client != client {
+            bail!("slot {id} is that of {}: name its wallet with --wallet", slot.client);
+        }
+    }
+    let mut defence = Defence {
+        settings,
+        store,
+        chain: &chain,
+        client,
+        // Nobody is there later to be asked for the password.
+        key: if arguments.once { None } else { Some(wallet::open(settings)?) },
+        json: arguments.json,
+        told: BTreeSet::new(),
+        open: BTreeSet::new(),
+        lost: false,
+    };
+    let is_meant = |slot: &&Slot| {
+        slot.client == client
+            && match arguments.slots.as_slice() {
+                [] => true,
+                named => named.contains(&slot.id),
+            }
+    };
+    // Slots that had ended before are nobody's concern.
+    let mut open: BTreeSet<B256> =
+        board.slots.values().filter(is_meant).filter(|slot| slot.ending.is_none()).map(|slot| slot.id).collect();
+    loop {
+        let slots: Vec<&Slot> = board.slots.values().filter(is_meant).collect();
+        let now = chain.latest()?.time;
+        open.extend(slots.iter().filter(|slot| slot.ending.is_none()).map(|slot| slot.id));
+        let followed: Vec<&Slot> = slots.into_iter().filter(|slot| open.contains(&slot.id)).collect();
+        let done = defence.answer_all(&board, &followed, now, out)?;
+        out.flush()?;
+        if arguments.once {
+            return if done && !defence.lost { Ok(()) } else { Err(Refused.into()) };
+        }
+        if followed.iter().all(|slot| is_over(&board, slot, now)) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        board = loop {
+            match follower.read(&chain) {
+                Ok(board) => break board,
+                Err(error) => eprintln!("{}", sentence(&error)),
+            }
+            std::thread::sleep(PAUSE);
+        };
+    }
+    eprintln!("Nothing of yours can be disputed any more: `fedmkt claim`.");
+    if defence.lost { Err(Refused.into()) } else { Ok(()) }
+}
+
+/// Whether nothing can happen to a slot any more but its settlement.
+fn is_over(board: &Board, slot: &Slot, now: u64) -> bool {
+    if slot.ending.is_some() {
+        return true;
+    }
+    let until = if slot.submission.is_some() { slot.challenge_until } else { slot.submit_until };
+    let is_disputed = board.challenges_of(slot.id).iter().any(|challenge| !challenge.state.has_ended());
+    now > until && !is_disputed && slot.disclose_until.is_none()
+}
+
+struct Defence<'a> {
+    settings: &'a Settings,
+    store: &'a FolderStore,
+    chain: &'a Chain,
+    client: Address,
+    key: Option<PrivateKeySigner>,
+    json: bool,
+    /// What a person was told already.
+    told: BTreeSet<String>,
+    /// Challenges that had not ended when they were last looked at.
+    open: BTreeSet<B256>,
+    /// Whether a submission was refuted.
+    lost: bool,
+}
+
+impl Defence<'_> {
+    /// Does what is wanted in all challenges of these slots, the most urgent first. Whether all could be done.
+    fn answer_all(&mut self, board: &Board, slots: &[&Slot], now: u64, out: &mut dyn Write) -> anyhow::Result<bool> {
+        let mut challenges = Vec::new();
+        for slot in slots {
+            if let Some(until) = slot.disclose_until {
+                self.tell(&format!(
+                    "An audit of slot {0} is due: `fedmkt disclose {0}` until {1}.",
+                    slot.id,
+                    utc(until)
+                ));
+            }
+            if matches!(slot.ending, Some(SLOT_SILENT | SLOT_REFUTED)) {
+                self.lost = true;
+                self.tell(&format!("Slot {} is lost: {}.", slot.id, slot.state()));
+            }
+            challenges.extend(board.challenges_of(slot.id).into_iter().map(|challenge| (*slot, challenge)));
+        }
+        challenges.sort_by_key(|(_, challenge)| (challenge.deadline, challenge.id));
+        let mut done = true;
+        for (slot, challenge) in challenges {
+            let id = challenge.id;
+            if challenge.state.has_ended() {
+                if self.open.remove(&id) {
+                    let object = json!({ "event": "ended", "challenge": id, "slot": slot.id,
+                                         "ending": challenge.state.to_string(), "ruled": challenge.ruling.is_some() });
+                    let line = format!("challenge {id} has ended: {}", challenge.state);
+                    self.say(&object, &line, out)?;
+                }
+                continue;
+            }
+            if self.open.insert(id) {
+                let object = json!({ "event": "challenged", "challenge": id, "slot": slot.id,
+                                     "kind": challenge.kind.to_string(), "challenger": challenge.challenger });
+                let line = format!("challenge {id} of slot {}, about the {}", slot.id, challenge.kind);
+                self.say(&object, &line, out)?;
+            }
+            if slot.ending.is_some() {
+                continue;
+            }
+            // What one challenge waits for is no reason to leave the others.
+            if let Err(error) = self.answer(board, slot, challenge, now, out) {
+                eprintln!("challenge {id}: {}", sentence(&error));
+                done = false;
+            }
+        }
+        Ok(done)
+    }
+
+    fn answer(
+        &mut self,
+        board: &Board,
+        slot: &Slot,
+        challenge: &Challenge,
+        now: u64,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
+        let id = challenge.id;
+        let late = now > challenge.deadline;
+        let (event, moved) = match challenge.state {
+            State::WantsLeaves if late => {
+                self.tell(&format!("Challenge {id}: the time to post leaves has passed, anybody can end it."));
+                return Ok(());
+            }
+            State::WantsLeaves => {
+                let level = challenge.level.context("the node does not give the level in dispute")?;
+                let leaves = self.leaves(slot, challenge, &level)?;
+                ("leaves", self.send(|sender| dispute::post_leaves(sender, id, &leaves))?)
+            }
+            State::WantsChoice | State::WantsRuling if late => {
+                ("concluded", self.send(|sender| dispute::conclude(sender, id))?)
+            }
+            State::WantsRuling => {
+                let terms = &board.jobs[&slot.job].terms;
+                match dispute::answer(self.chain, terms, id)? {
+                    None => {
+                        self.tell_what_helps(slot, challenge);
+                        return Ok(());
+                    }
+                    Some(Answer::ClientRight) => {}
+                    Some(Answer::Executed(state)) if state == challenge.state_out => {}
+                    Some(_) => {
+                        self.tell(&format!("Challenge {id}: the arbitrator does not say that you are right."));
+                        return Ok(());
+                    }
+                }
+                ("resolved", self.send(|sender| dispute::resolve(sender, id))?)
+            }
+            _ => return Ok(()),
+        };
+        if moved == Moved::Yes {
+            let level = challenge.level.map(|level| json!({ "first": level.first, "steps": level.steps }));
+            let object = json!({ "event": event, "challenge": id, "slot": slot.id, "level": level });
+            let line = match (event, challenge.level) {
+                ("leaves", Some(level)) => {
+                    format!(
+                        "challenge {id}: posted the leaves of steps {} to {}",
+                        level.first,
+                        level.first + level.steps - 1
+                    )
+                }
+                _ => format!("challenge {id}: {event}"),
+            };
+            self.say(&object, &line, out)?;
+        }
+        Ok(())
+    }
+
+    /// What a client can do when files are said to be missing.
+    fn tell_what_helps(&mut self, slot: &Slot, challenge: &Challenge) {
+        let Some((_, submitted)) = &slot.submission else { return };
+        let cid = match challenge.kind {
+            Kind::Step => return,
+            Kind::Results => submission::cid_of(&submitted.bundle),
+            Kind::Capsule => submission::cid_of(&submitted.capsule),
+        };
+        if let Some(cid) = cid {
+            self.tell(&format!(
+                "Challenge {}: somebody says that the {} cannot be had. Make them available: \
+                 `fedmkt store upload {cid} --ipfs URL`.",
+                challenge.id, challenge.kind
+            ));
+        }
+    }
+
+    /// The leaves of a level: from the receipt, from the journal, or computed.
+    fn leaves(&self, slot: &Slot, challenge: &Challenge, level: &Level) -> anyhow::Result<Vec<StateRoot>> {
+        let journal = journal::open(self.settings)?;
+        let taken: Taken = journal
+            .get(&journal::name(slot.id))?
+            .with_context(|| format!("slot {} was not accepted from here: it is not in the journal", slot.id))?;
+        let run_id = taken.drawn.as_ref().context("the run has no id")?.run_id;
+        let name = format!("leaves/{run_id}/{}-{}-{}", level.first, level.steps, level.part);
+        if let Some(kept) = journal.get(&name)? {
+            return Ok(kept);
+        }
+        // Computing takes long: others may use the journal meanwhile.
+        drop(journal);
+        let is_top = level.first == 0 && slot.submission.as_ref().is_some_and(|(run, _)| run.steps == level.steps);
+        if is_top
+            && let Some(receipt) = taken.receipt.as_deref()
+            && let Ok(Some(receipt)) = Receipt::load(self.store, &fedmkt_store::parse_cid(receipt)?)
+            && receipt.body.trace.segments.len() as u64 == level.parts()
+        {
+            return Ok(receipt.body.trace.segments);
+        }
+        eprintln!(
+            "Computing the leaves of steps {} to {} for challenge {}, which are wanted until {}.",
+            level.first,
+            level.first + level.steps - 1,
+            challenge.id,
+            utc(challenge.deadline)
+        );
+        let leaves = Leaves::of(&taken, run_id, level)?.ask(self.store.folder())?;
+        journal::open(self.settings)?.put(&name, &leaves)?;
+        Ok(leaves)
+    }
+
+    /// Makes a move. The journal is open only meanwhile: other commands need it too.
+    fn send(&mut self, make: impl FnOnce(&Sender<'_>) -> anyhow::Result<Moved>) -> anyhow::Result<Moved> {
+        let key = match &self.key {
+            Some(key) => key.clone(),
+            None => self.key.insert(wallet::open(self.settings)?).clone(),
+        };
+        if key.address() != self.client {
+            bail!("the wallet has another key than it says");
+        }
+        let journal = journal::open(self.settings)?;
+        make(&Sender { chain: self.chain, journal: &journal, key })
+    }
+
+    fn say(&self, object: &serde_json::Value, line: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+        if self.json {
+            writeln!(out, "{object}")?;
+        } else {
+            writeln!(out, "{line}")?;
+        }
+        Ok(out.flush()?)
+    }
+
+    /// Tells a person something once.
+    fn tell(&mut self, what: &str) {
+        if self.told.insert(what.to_owned()) {
+            eprintln!("{what}");
+        }
+    }
+}
