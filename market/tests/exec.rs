@@ -1,7 +1,7 @@
 //! `fedmkt exec` from outside: programs, folders, streams and exit codes.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -324,4 +324,42 @@ fn a_program_ends_when_nobody_reads_it_any_more() {
     let mut child = command.stdout(Stdio::piped()).spawn().expect("fedmkt starts");
     drop(child.stdout.take());
     assert!(child.wait().expect("it ends").success());
+}
+
+/// What the kernel says about each thread of a program that waits for input: whether it can gain privileges, and how its
+/// system calls are filtered.
+fn walls(arguments: &[String]) -> Vec<String> {
+    let program = Program::new(
+        r#"(data (i32.const 0) "ready")
+        (func (export "_start")
+          (call $write (i32.const 1) (i32.const 0) (i32.const 5))
+          (drop (call $read (i32.const 0))))"#,
+    );
+    let mut command = fedmkt();
+    command.arg(program.folder.path().join("program.wasm")).args(arguments);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("fedmkt starts");
+    let mut said = [0; 5];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut said).expect("it is ready");
+    let threads = fs::read_dir(format!("/proc/{}/task", child.id())).expect("Linux tells");
+    let found = threads.map(|thread| {
+        let status = fs::read_to_string(thread.expect("a thread").path().join("status")).expect("Linux tells");
+        let lines = status.lines().filter(|line| ["NoNewPrivs:", "Seccomp:"].iter().any(|name| line.starts_with(name)));
+        lines.collect::<Vec<_>>().join(" ")
+    });
+    let found = found.collect();
+    drop(child.stdin.take());
+    assert!(child.wait().expect("it ends").success());
+    found
+}
+
+#[test]
+fn the_process_is_locked_in_unless_it_has_to_write_back() {
+    let folder = folder(&[("a", "text")]);
+    let shared = dir("/work", folder.path());
+    let kept_in = walls(std::slice::from_ref(&shared));
+    assert_eq!(kept_in.len(), 2, "the guest has a thread of its own");
+    // 2: system calls are filtered.
+    assert!(kept_in.iter().all(|thread| thread == "NoNewPrivs:\t1 Seccomp:\t2"), "{kept_in:?}");
+    let free = walls(&[shared, "--write-back".into()]);
+    assert!(free.iter().all(|thread| thread.ends_with("Seccomp:\t0")), "{free:?}");
 }

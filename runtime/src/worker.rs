@@ -40,8 +40,8 @@ use crate::packed::Packed;
 /// By this name a program knows that it is to be a worker.
 const NAME: &str = "fedmkt-worker";
 
-/// Memory beside the guest's: the engine, compiling, hashing.
-const OWN_BYTES: u64 = 3 << 30;
+/// Memory beside the guest's, in bytes: the engine, compiling, hashing.
+pub const OWN_BYTES: u64 = 3 << 30;
 
 /// How long the host waits for what is not a step of the trainer.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +73,7 @@ pub fn enter() {
     }
     let data_bytes = arguments.next().and_then(|bytes| bytes.to_str()?.parse().ok());
     let served = (|| {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         let walls = lock_in(data_bytes.ok_or(io::ErrorKind::InvalidInput)?)?;
         // SAFETY: the host put the channel there, and nothing else in this process uses it.
         let channel = Channel::new(unsafe { OwnedFd::from_raw_fd(0) });
@@ -85,7 +86,8 @@ pub fn enter() {
     std::process::exit(i32::from(served.is_err()));
 }
 
-/// Locks the present process in as a worker is, for ever.
+/// Locks the present thread in as a worker is, for ever, and all that it starts. Limits of memory and files hold for the
+/// whole process, whose descriptors but the standard ones are closed.
 ///
 /// # Errors
 /// When a mechanism that every Linux has fails.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
@@ -65,7 +65,6 @@ const SYSTEM_CALLS: &[libc::c_long] = &[
 /// # Errors
 /// When a mechanism that every Linux has fails. Those that are missing are told in the answer.
 pub fn lock_in(data_bytes: u64) -> io::Result<Walls> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // Nobody but root may look into the memory of this process, and no core of it is written.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::thread::set_no_new_privs(true)?;

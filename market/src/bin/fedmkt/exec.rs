@@ -2,13 +2,15 @@
 //!
 //! Admission, WASI and engine are those of a run; what differs is what the program is given: folders of the user's
 //! choice in place of model and grant, arguments, environment and standard streams. Folders are read into the sandbox's
-//! memory and written back at the end, if at all: the program itself touches no file of the host.
+//! memory and written back at the end, if at all: the program itself touches no file of the host. Unless folders are to be
+//! written back, the process locks itself in as the worker of a run does, before it looks into the module.
 
 mod folder;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
 use std::process::{self, ExitCode};
+use std::sync::Barrier;
 use std::{io, thread};
 
 use anyhow::{Context, bail};
@@ -17,6 +19,7 @@ use fedmkt_core::engine::{Called, Engine, Instance};
 use fedmkt_core::tree::PAGE_BYTES;
 use fedmkt_core::wasi::{Config, Directories, Errno, Files, Stream, TreeLimits, Wasi};
 use fedmkt_runtime::engine::{Native, STACK_BYTES};
+use fedmkt_runtime::worker;
 
 use self::folder::Folder;
 use crate::Refused;
@@ -35,7 +38,7 @@ const HOST_STACK_BYTES: usize = 8 << 20;
 
 /// Runs a program and passes on how it ended.
 pub fn run(arguments: &Exec) -> anyhow::Result<ExitCode> {
-    let admitted = admit(arguments)?;
+    let wasm = module::read(&arguments.module)?;
     let room = u32::try_from(arguments.room.0 / PAGE_BYTES as u64).unwrap_or(u32::MAX);
     let paths: Vec<_> = arguments.dirs.iter().map(|dir| dir.guest.as_str()).collect();
     let config = Config {
@@ -50,24 +53,45 @@ pub fn run(arguments: &Exec) -> anyhow::Result<ExitCode> {
     for dir in &arguments.dirs {
         let (folder, left_out) = Folder::load(dir, &mut wasi)?;
         left_out.iter().for_each(|what| notice(what));
-        folders.push(folder);
+        // What is not written back is not kept open.
+        folders.extend(arguments.write_back.then_some(folder));
     }
     wasi.set_log(Box::new(write_out));
     wasi.set_input(Box::new(read_in));
 
     // Guests use more stack than the main thread has.
     let guest = thread::Builder::new().stack_size(STACK_BYTES + HOST_STACK_BYTES);
+    let both = Barrier::new(2);
+    let lock_in = || {
+        let locked = lock_in(arguments);
+        both.wait();
+        locked
+    };
     thread::scope(|scope| {
-        let guest = guest.spawn_scoped(scope, || execute(&admitted, wasi, |wasi| finish(arguments, &folders, wasi)));
-        guest.context("cannot start a thread")?.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let guest = guest.spawn_scoped(scope, || {
+            lock_in()?;
+            execute(&admit(&wasm, arguments)?, wasi, |wasi| write_back(&folders, wasi))
+        });
+        let guest = guest.context("cannot start a thread")?;
+        // This thread too, before the other goes on.
+        lock_in()?;
+        guest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-fn admit(arguments: &Exec) -> anyhow::Result<Admitted> {
-    let wasm = module::read(&arguments.module)?;
-    match admission::admit(&wasm, &ModuleLimits { max_memory_bytes: arguments.memory.0 }) {
+/// Locks the present thread in, unless folders are to be written back.
+fn lock_in(arguments: &Exec) -> anyhow::Result<()> {
+    if !arguments.write_back {
+        let bytes = worker::OWN_BYTES + arguments.memory.0 + arguments.room.0;
+        worker::lock_in(bytes).context("cannot lock the program in")?;
+    }
+    Ok(())
+}
+
+fn admit(wasm: &[u8], arguments: &Exec) -> anyhow::Result<Admitted> {
+    match admission::admit(wasm, &ModuleLimits { max_memory_bytes: arguments.memory.0 }) {
         Ok(admitted) => {
-            let starts = Outline::of(&wasm)?.exports.iter().any(|(name, kind)| name == "_start" && *kind == "function");
+            let starts = Outline::of(wasm)?.exports.iter().any(|(name, kind)| name == "_start" && *kind == "function");
             if starts { Ok(admitted) } else { bail!("the module exports no `_start`: it is no program") }
         }
         Err(refusal) => {
@@ -115,10 +139,7 @@ fn execute(
     })
 }
 
-fn finish(arguments: &Exec, folders: &[Folder], wasi: &Wasi) -> anyhow::Result<()> {
-    if !arguments.write_back {
-        return Ok(());
-    }
+fn write_back(folders: &[Folder], wasi: &Wasi) -> anyhow::Result<()> {
     for folder in folders {
         folder.write_back(wasi)?.iter().for_each(|what| notice(what));
     }
