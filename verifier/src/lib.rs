@@ -5,6 +5,8 @@
 //!   with, or [`qemu::Qemu`], which shows only that the result is the same on another processor.
 //! - [`subject`] is the receipt that is checked; [`recompute`] runs it natively; [`difference`] says where two states
 //!   differ.
+//! - [`rerun`] makes a run again from its inputs and names the first state that is not as somebody claims.
+//! - [`watch`] is the daemon that does this with what a market shows, challenges, and votes in a committee.
 //! - [`template`] computes the machine's hashes from the drives' roots, without any machine.
 
 pub mod cartesi;
@@ -17,3 +19,4 @@ pub mod rerun;
 pub mod step;
 pub mod subject;
 pub mod template;
+pub mod watch;

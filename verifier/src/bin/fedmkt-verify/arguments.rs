@@ -1,9 +1,13 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use alloy::primitives::{Address, B256};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fedmkt_core::manifest::is_grant_name;
+use fedmkt_market::settings::Flags;
+use fedmkt_runtime::backends::Backends;
 use fedmkt_runtime::job::Reference;
 
 const EXAMPLES: &str = "\
@@ -16,6 +20,10 @@ Examples:
 
   Replay three random steps in a machine, the Cartesi Machine if it is here, else QEMU:
       fedmkt-verify audit receipt.car --capsule capsule --random 3
+
+  Watch a market, challenge what is wrong, and see what was done:
+      fedmkt-verify watch --gateway https://gateway.example
+      fedmkt-verify status
 
   The machine's hashes for a contract:
       fedmkt-verify hash bafyrei... --step 12 --grant data=patients
@@ -34,7 +42,7 @@ Environment:
   FEDMKT_REPLAYER         the replayer's image (default: beside this program)
   FEDMKT_PASSPHRASE_FILE  a file with the passphrase of your identity, for data of your own that is not open";
 
-/// Shows whether a receipt is true: recomputes runs, and replays single steps in a machine.
+/// Shows whether a receipt is true: recomputes runs, and replays single steps in a machine. Watches a market.
 #[derive(Parser, Debug)]
 #[command(name = "fedmkt-verify", version, after_long_help = EXAMPLES, after_help = "More and examples: --help")]
 pub struct Arguments {
@@ -51,6 +59,16 @@ pub enum Command {
     Hash(Hash),
     /// Replay random steps of a run in a machine
     Audit(Audit),
+    /// Watch a market: make runs again, challenge what is not as claimed, vote in committees
+    Watch(Watch),
+    /// Put up a stake in a committee, or take it back
+    Stake(Stake),
+    /// What the watching verifier has found and what is open
+    Status(Told),
+    /// What the watching verifier did
+    History(History),
+    /// Why the watching verifier challenged, and what came of it
+    Explain(Explain),
     /// What this computer can verify with
     Doctor,
     /// The templates of a replayer's image, for a release; takes the Cartesi Machine
@@ -142,6 +160,141 @@ pub struct Image {
     /// The replayer's image
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
+}
+
+/// Where the watching verifier keeps what it knows, and how it is told.
+#[derive(Args, Debug)]
+pub struct DataFolder {
+    /// The verifier's data folder [default: `watch` in the home]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Print one JSON value on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Watch a market: make runs again, challenge what is not as claimed, vote in committees
+///
+/// Goes on where it was ended, whenever that was.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  fedmkt config set rpc https://rpc.example       # once; also chain-id and market
+  fedmkt wallet new
+  fedmkt-verify watch --gateway https://gateway.example
+  fedmkt-verify watch --policy policy.toml --data /srv/verifier --http 127.0.0.1:9650
+
+The account needs coins for gas, and tokens for the bonds of challenges.")]
+pub struct Watch {
+    /// What is checked, put up and voted on [default: `policy.toml` in the data folder; without one, everything open]
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub place: DataFolder,
+
+    /// The block store [default: `store` in the data folder]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+
+    /// Answer /healthz and /metrics at this address of this computer
+    #[arg(long, value_name = "IP:PORT")]
+    pub http: Option<SocketAddr>,
+
+    /// Seconds between looks at the chain
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub pause: u64,
+
+    /// How much is logged on standard error: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log: tracing::Level,
+
+    #[command(flatten)]
+    pub backends: Backends,
+
+    #[command(flatten)]
+    pub market: Flags,
+}
+
+/// Put up a stake in a committee, or take it back
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  fedmkt-verify stake --committee 0x... show
+  fedmkt-verify stake --committee 0x... add 1000 --seats 2
+  fedmkt-verify stake --committee 0x... withdraw 500 --seats 1   # asks for it
+  fedmkt-verify stake --committee 0x... withdraw                 # fetches it, later
+
+End `fedmkt-verify watch` first if it is at work with the same account.")]
+pub struct Stake {
+    /// What to do
+    #[command(subcommand)]
+    pub change: Change,
+
+    /// The committee's contract
+    #[arg(long, value_name = "ADDRESS")]
+    pub committee: Address,
+
+    #[command(flatten)]
+    pub place: DataFolder,
+
+    #[command(flatten)]
+    pub market: Flags,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Change {
+    /// Show stake and seats
+    Show,
+    /// Put up more, and take seats
+    Add {
+        /// How much, in the token's smallest unit
+        amount: u128,
+        /// How many seats to take
+        #[arg(long, default_value_t = 0)]
+        seats: u64,
+    },
+    /// Give up seats, ask for stake back, and fetch what has left
+    Withdraw {
+        /// How much, in the token's smallest unit
+        amount: Option<u128>,
+        /// How many seats to give up
+        #[arg(long, default_value_t = 0)]
+        seats: u64,
+    },
+}
+
+/// What the watching verifier has found and what is open
+#[derive(Args, Debug)]
+pub struct Told {
+    #[command(flatten)]
+    pub place: DataFolder,
+
+    /// What has ended, too
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// What the watching verifier did
+#[derive(Args, Debug)]
+pub struct History {
+    #[command(flatten)]
+    pub place: DataFolder,
+
+    /// So many of the last events
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub last: usize,
+}
+
+/// Why the watching verifier challenged, and what came of it
+#[derive(Args, Debug)]
+pub struct Explain {
+    /// A challenge, a question or a slot
+    pub id: B256,
+
+    #[command(flatten)]
+    pub place: DataFolder,
 }
 
 /// Where steps are executed.

@@ -1,4 +1,4 @@
-//! `fedmkt-verify`: shows whether a receipt is true.
+//! `fedmkt-verify`: shows whether a receipt is true, and watches a market.
 
 mod arguments;
 mod doctor;
@@ -6,6 +6,8 @@ mod inputs;
 mod machines;
 mod progress;
 mod replay;
+mod tell;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -47,6 +49,11 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Hash(arguments) => replay::hash(&arguments),
         Command::Audit(arguments) => replay::audit(&arguments),
+        Command::Watch(arguments) => watch::watch(&arguments),
+        Command::Stake(arguments) => watch::stake(&arguments),
+        Command::Status(arguments) => tell::status(&arguments),
+        Command::History(arguments) => tell::history(&arguments),
+        Command::Explain(arguments) => tell::explain(&arguments),
         Command::Doctor => doctor::doctor(),
         Command::Template(arguments) => doctor::template(&arguments),
     };

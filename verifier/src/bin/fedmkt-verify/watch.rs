@@ -1,0 +1,190 @@
+//! `fedmkt-verify watch` and `stake`: the settings, the wallet, the data folder, and then the work.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use alloy::primitives::{Address, U256};
+use anyhow::{Context, anyhow};
+use fedmkt_market::chain::Chain;
+use fedmkt_market::records::Records;
+use fedmkt_market::send::Sender;
+use fedmkt_market::settings::Settings;
+use fedmkt_market::wallet;
+use fedmkt_runtime::home::Home;
+use fedmkt_runtime::worker::Program;
+use fedmkt_verifier::watch::committee::committee;
+use fedmkt_verifier::watch::database::State;
+use fedmkt_verifier::watch::metrics::Metrics;
+use fedmkt_verifier::watch::policy::Policy;
+use fedmkt_verifier::watch::work::Place;
+use fedmkt_verifier::watch::{Watcher, http, lock};
+use serde_json::json;
+
+use crate::arguments;
+use crate::progress::interruptible;
+use crate::{Exit, OrExit, Outcome};
+
+/// What is on its way to the chain, in the data folder.
+const JOURNAL: &str = "journal.redb";
+
+/// The data folder: the one that was named, else `watch` in the home.
+pub fn data(named: Option<&PathBuf>) -> Outcome<PathBuf> {
+    match named {
+        Some(folder) => Ok(folder.clone()),
+        None => Ok(fedmkt_store::home().context("there is no home folder").or_exit(Exit::Host)?.join("watch")),
+    }
+}
+
+pub fn watch(arguments: &arguments::Watch) -> Outcome<()> {
+    tracing_subscriber::fmt().with_max_level(arguments.log).with_writer(std::io::stderr).with_ansi(false).init();
+    let stop = interruptible()?;
+    begin(arguments, stop).or_exit(Exit::Host)
+}
+
+fn begin(arguments: &arguments::Watch, stop: Arc<AtomicBool>) -> anyhow::Result<()> {
+    let settings = Settings::read(arguments.market.clone())?;
+    let folder = data(arguments.place.data.as_ref()).map_err(|ended| ended.1)?;
+    let home = Home::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
+    let _lock = lock(&folder)?;
+    let policy = Policy::read(&arguments.policy.clone().unwrap_or_else(|| folder.join("policy.toml")))?;
+    let chain = Chain::connect(&settings)?;
+    for address in &policy.committee.contracts {
+        committee(&chain, *address)?;
+    }
+    let key = wallet::open(&settings)?;
+    // One account must not send from two processes at once, whatever folders they have.
+    let _account = lock(&settings.home.path().join("accounts").join(key.address().to_string()))?;
+    let journal = Records::open(&folder.join(JOURNAL))?;
+    let store = arguments.store.clone().unwrap_or_else(|| folder.join("store"));
+    if arguments.store.is_none() {
+        fedmkt_store::FolderStore::new(&store).set_quota(Some(policy.limits.disk_bytes))?;
+    }
+    let metrics = Arc::new(Metrics::default());
+    let pause = Duration::from_secs(arguments.pause.max(1));
+    if let Some(address) = arguments.http {
+        let bound = http::serve(address, metrics.clone(), 60 + 3 * pause.as_secs())?;
+        tracing::info!("http://{bound}/healthz and /metrics");
+    }
+    let place = Place {
+        home,
+        store,
+        backends: arguments.backends.clone(),
+        policy,
+        program: Program::this(),
+        seal: State::of(&folder).seed()?,
+        stop,
+    };
+    let mut watcher = Watcher::new(&chain, &settings, &journal, key, place, metrics)?;
+    tracing::info!("{} watches the market {} on chain {}", watcher.account(), chain.market, chain.id);
+    watcher.run(pause)?;
+    tracing::info!("ended");
+    Ok(())
+}
+
+pub fn stake(arguments: &arguments::Stake) -> Outcome<()> {
+    change_stake(arguments).or_exit(Exit::Host)
+}
+
+fn change_stake(arguments: &arguments::Stake) -> anyhow::Result<()> {
+    let (market, place) = (&arguments.market, &arguments.place);
+    let settings = Settings::read(market.clone())?;
+    let folder = data(place.data.as_ref()).map_err(|ended| ended.1)?;
+    let chain = Chain::connect(&settings)?;
+    let contract = committee(&chain, arguments.committee)?;
+    let account = wallet::address(&settings)?;
+    if !matches!(arguments.change, arguments::Change::Show) {
+        Home::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
+        let _lock = lock(&folder)?;
+        let _account = lock(&settings.home.path().join("accounts").join(account.to_string()))?;
+        let journal = Records::open(&folder.join(JOURNAL))?;
+        let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(&settings)? };
+        let send = |name: &str, call: Vec<u8>| -> anyhow::Result<()> {
+            let name = format!("{name} {}", arguments.committee);
+            sender.do_again(&name)?;
+            sender.send(&name, arguments.committee, call).map(drop)
+        };
+        match &arguments.change {
+            arguments::Change::Show => {}
+            arguments::Change::Add { amount, seats } => {
+                deposit(&chain, &sender, arguments.committee, *amount)?;
+                for _ in 0..*seats {
+                    send("take a seat", contract.takeSeat().calldata().to_vec())?;
+                }
+            }
+            arguments::Change::Withdraw { amount, seats } => {
+                for _ in 0..*seats {
+                    let position = seat_of(&chain, arguments.committee, account)?;
+                    send("leave a seat", contract.leaveSeat(U256::from(position)).calldata().to_vec())?;
+                }
+                if let Some(amount) = amount {
+                    send("unstake", contract.unstake(*amount).calldata().to_vec())?;
+                }
+                let member = chain.call(contract.getMember(account))?;
+                let leave_at: u64 = member.leaveAt.to();
+                if member.leaving > 0 && leave_at < chain.latest()?.time {
+                    send("withdraw stake", contract.withdraw(account).calldata().to_vec())?;
+                } else if member.leaving > 0 {
+                    let until = fedmkt_market::receipt::utc(leave_at);
+                    eprintln!(
+                        "{} leave after {until}: the same command without an amount fetches them.",
+                        member.leaving
+                    );
+                }
+            }
+        }
+    }
+    let member = chain.call(contract.getMember(account))?;
+    let token = chain.token(chain.call(contract.token())?)?;
+    let seat = chain.call(contract.seatStake())?;
+    if arguments.place.json {
+        let (stake, leaving) = (member.stake.to_string(), member.leaving.to_string());
+        let leave_at: u64 = member.leaveAt.to();
+        println!(
+            "{}",
+            json!({ "account": account, "stake": stake, "leaving": leaving, "leave_at": leave_at,
+            "seats": member.seats, "seat_stake": seat.to_string() })
+        );
+    } else {
+        let amount = |units: u128| token.amount(U256::from(units));
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{account}: stake {}, {} seats of {}", amount(member.stake), member.seats, amount(seat))?;
+        if member.leaving > 0 {
+            writeln!(out, "  {} are leaving", amount(member.leaving))?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts up more, unless the amount is 0.
+fn deposit(chain: &Chain, sender: &Sender<'_>, address: Address, amount: u128) -> anyhow::Result<()> {
+    if amount == 0 {
+        return Ok(());
+    }
+    let contract = committee(chain, address)?;
+    let token = chain.call(contract.token())?;
+    let coins = chain.token_contract(token);
+    if chain.call(coins.allowance(sender.address(), address))? < U256::from(amount) {
+        let name = format!("allow {address} {token} {amount}");
+        sender.do_again(&name)?;
+        sender.send(&name, token, coins.approve(address, U256::from(amount)).calldata().to_vec())?;
+    }
+    let name = format!("deposit {address} {amount}");
+    sender.do_again(&name)?;
+    sender.send(&name, address, contract.deposit(amount).calldata().to_vec())?;
+    Ok(())
+}
+
+/// A seat that an account holds.
+fn seat_of(chain: &Chain, address: Address, account: Address) -> anyhow::Result<u64> {
+    let contract = committee(chain, address)?;
+    let count: u64 = chain.call(contract.seatCount())?.saturating_to();
+    for position in (0..count).rev() {
+        if chain.call(contract.holderOf(U256::from(position)))? == account {
+            return Ok(position);
+        }
+    }
+    Err(anyhow!("{account} holds no seat in {address}"))
+}

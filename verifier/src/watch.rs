@@ -1,0 +1,415 @@
+//! The daemon of a verifier: looks at what the market shows, makes runs again, challenges what differs, votes.
+//!
+//! ```text
+//!               market's events --Board--> submissions --policy--> tasks (threads, so many at once)
+//!                                                                    |
+//!   chain <--Sender-- challenges (open, choose, resolve, conclude) <-+-> database (found, chosen, answered)
+//!         <--Sender-- committee  (draw, commit, reveal, settle)    <-+
+//! ```
+//!
+//! One thread looks at the chain whenever there is a new block, and makes all moves. Before each move it reads from the
+//! chain how things stand, so that it can be ended at any time and goes on from there; what the chain does not keep (the
+//! salts of commitments) is in the database before anything is sent.
+//!
+//! - [`policy`]: what is checked, put up and voted on; [`evidence`]: job and data of a submission.
+//! - [`work`]: what takes long; [`challenges`] and [`committee`]: moves.
+//! - [`database`]: what was found and done; [`metrics`] and [`http`]: how the daemon is, for others.
+
+pub mod challenges;
+pub mod committee;
+pub mod database;
+pub mod evidence;
+pub mod http;
+pub mod metrics;
+pub mod policy;
+pub mod work;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender as Tell, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256, U256};
+use alloy::providers::Provider;
+use alloy::rpc::types::{Filter, Log};
+use alloy::signers::local::PrivateKeySigner;
+use anyhow::{Context, bail};
+use fedmkt_market::board::{Board, Slot};
+use fedmkt_market::chain::{Block, Chain};
+use fedmkt_market::records::Records;
+use fedmkt_market::send::Sender;
+use fedmkt_market::settings::Settings;
+use fedmkt_runtime::message::sentence;
+use rustix::fs::FlockOperation;
+
+use database::{Checked, Finding, State, now};
+use metrics::{Metrics, count};
+use work::{Found, Place, Subject, Task};
+
+/// How often the daemon looks whether something has come of a task or it is to end.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// How many blocks of events are asked for at once.
+const SPAN: u64 = 10_000;
+
+/// Holds the data folder for this process alone.
+pub struct Lock(#[expect(dead_code, reason = "it is locked as long as it is open")] File);
+
+/// Takes a data folder, which is made if it is not there.
+///
+/// # Errors
+/// When another verifier has it, or it cannot be used.
+pub fn lock(folder: &Path) -> anyhow::Result<Lock> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Lock(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            bail!("another verifier is at work in {}: end it, or name another folder with --data", folder.display())
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+/// A task that is at work.
+struct AtWork {
+    slot: B256,
+    thread: JoinHandle<()>,
+}
+
+/// A verifier at work.
+pub struct Watcher<'a> {
+    chain: &'a Chain,
+    settings: &'a Settings,
+    journal: &'a Records,
+    key: PrivateKeySigner,
+    state: State,
+    place: Place,
+    seed: B256,
+    metrics: Arc<Metrics>,
+    at_work: BTreeMap<String, AtWork>,
+    tell: Tell<(String, B256, Option<Found>)>,
+    told: Receiver<(String, B256, Option<Found>)>,
+    /// Choices that were computed and are to be sent.
+    choices: BTreeMap<B256, challenges::Ready>,
+}
+
+/// What is true at a block.
+pub struct View {
+    /// The block.
+    pub block: Block,
+    /// Jobs and slots.
+    pub board: Board,
+}
+
+impl View {
+    /// A submission.
+    pub fn subject(&self, slot: B256) -> Option<Subject> {
+        let found = self.board.slots.get(&slot)?;
+        let (run, submission) = found.submission.clone()?;
+        let terms = self.board.jobs.get(&found.job)?.terms.clone();
+        Some(Subject { slot, terms, run, submission })
+    }
+}
+
+impl<'a> Watcher<'a> {
+    /// A verifier with this key, whose data folder is that of `place` and is locked.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub fn new(
+        chain: &'a Chain,
+        settings: &'a Settings,
+        journal: &'a Records,
+        key: PrivateKeySigner,
+        place: Place,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
+        let state = State::of(place.home.path());
+        let seed = state.seed()?;
+        let (tell, told) = channel();
+        let (at_work, choices) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { chain, settings, journal, key, state, place, seed, metrics, at_work, tell, told, choices })
+    }
+
+    /// The account.
+    pub fn account(&self) -> Address {
+        self.key.address()
+    }
+
+    fn sender(&self) -> Sender<'_> {
+        Sender { chain: self.chain, journal: self.journal, key: self.key.clone() }
+    }
+
+    /// Looks and moves until it is to end. Looks again after `pause`, if there is a new block.
+    ///
+    /// # Errors
+    /// When the database cannot be used. What fails on the chain is told, and tried again.
+    pub fn run(&mut self, pause: Duration) -> anyhow::Result<()> {
+        let mut last = None;
+        let mut waited = pause;
+        while !self.place.stop.load(Ordering::Relaxed) {
+            let heard = self.hear()?;
+            if heard || waited >= pause {
+                waited = Duration::ZERO;
+                match self.look(&mut last, heard) {
+                    Ok(()) => self.metrics.looked.store(now(), Ordering::Relaxed),
+                    Err(error) => {
+                        count(&self.metrics.errors);
+                        tracing::warn!("{}", sentence(&error));
+                    }
+                }
+            }
+            waited += MOMENT;
+        }
+        tracing::info!("ending: waiting for {} tasks", self.at_work.len());
+        for (_, task) in std::mem::take(&mut self.at_work) {
+            let _ = task.thread.join();
+        }
+        while let Ok((_, slot, Some(found))) = self.told.try_recv() {
+            self.keep(slot, found)?;
+        }
+        Ok(())
+    }
+
+    /// Waits a moment for what comes of tasks.
+    fn hear(&mut self) -> anyhow::Result<bool> {
+        match self.told.recv_timeout(MOMENT) {
+            Ok((name, slot, found)) => {
+                self.at_work.remove(&name);
+                self.metrics.tasks.store(self.at_work.len() as i64, Ordering::Relaxed);
+                if let Some(found) = found {
+                    self.keep(slot, found)?;
+                }
+                Ok(true)
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Ok(false),
+        }
+    }
+
+    fn look(&mut self, last: &mut Option<B256>, heard: bool) -> anyhow::Result<()> {
+        let block = self.chain.latest()?;
+        if !heard && *last == Some(block.hash) {
+            return Ok(());
+        }
+        let view = View { block, board: Board::read(self.chain, self.settings)? };
+        self.metrics.block.store(block.number, Ordering::Relaxed);
+        self.submissions(&view)?;
+        self.challenges(&view)?;
+        self.committees(&view)?;
+        self.clean(&view)?;
+        *last = Some(block.hash);
+        Ok(())
+    }
+
+    /// Looks at what was submitted.
+    fn submissions(&mut self, view: &View) -> anyhow::Result<()> {
+        let known: BTreeMap<B256, Checked> =
+            self.state.checked()?.into_iter().map(|checked| (checked.slot, checked)).collect();
+        for slot in view.board.slots.values() {
+            let Some(subject) = view.subject(slot.id) else { continue };
+            let before = known.get(&slot.id).filter(|known| known.trace_root == subject.run.traceRoot);
+            let checked = match before {
+                Some(known) if known.ending == slot.ending => known.clone(),
+                Some(known) => {
+                    let checked = Checked { ending: slot.ending, ..known.clone() };
+                    self.state.put_checked(&checked)?;
+                    checked
+                }
+                None => {
+                    let Some(checked) = self.first_sight(slot, &subject, view.block.time) else { continue };
+                    self.state.put_checked(&checked)?;
+                    checked
+                }
+            };
+            let due = match &checked.finding {
+                Finding::Waiting => Some(0),
+                Finding::CannotTell { next, tries, .. } if *next <= now() => Some(*tries),
+                _ => None,
+            };
+            let in_time = slot.ending.is_none() && slot.challenge_until >= view.block.time;
+            if let Some(tries) = due.filter(|_| in_time) {
+                self.begin(subject, Task::Check, tries);
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides about a submission that is new. One that was over before this verifier saw it is not kept.
+    fn first_sight(&self, slot: &Slot, subject: &Subject, time: u64) -> Option<Checked> {
+        if slot.ending.is_some() || slot.challenge_until < time {
+            return None;
+        }
+        let wanted =
+            self.place.policy.wants(&self.seed, slot.id, slot.job, subject.terms.disclosure, subject.terms.reward);
+        let finding = match wanted {
+            Ok(()) => Finding::Waiting,
+            Err(why) => Finding::Skipped { why },
+        };
+        tracing::info!(slot = %slot.id, "submitted: {finding:?}");
+        let trace_root = subject.run.traceRoot;
+        Some(Checked { slot: slot.id, job: slot.job, client: slot.client, trace_root, finding, ending: None })
+    }
+
+    /// Begins a task, if it is not at work and there is room.
+    fn begin(&mut self, subject: Subject, task: Task, tries: u32) {
+        let name = match &task {
+            Task::Check => format!("check {}", subject.slot),
+            Task::Choose { challenge, level, .. } => {
+                format!("choose {challenge} {} {} {}", level.first, level.steps, level.part)
+            }
+            Task::Replay { question, .. } | Task::Fetch { question, .. } => format!("answer {question}"),
+        };
+        // A run's folder is for one task at a time. What a challenge or a committee waits for has a deadline: it comes in addition.
+        let is_busy = self.at_work.contains_key(&name) || self.at_work.values().any(|task| task.slot == subject.slot);
+        let is_full = matches!(task, Task::Check) && self.at_work.len() >= self.place.policy.limits.at_once;
+        if is_busy || is_full {
+            return;
+        }
+        let (place, tell, slot) = (self.place.clone(), self.tell.clone(), subject.slot);
+        let its_name = name.clone();
+        let thread = std::thread::spawn(move || {
+            let found = place.work(&subject, &task, tries);
+            // Nobody listens any more when everything ends.
+            let _ = tell.send((its_name, slot, found));
+        });
+        tracing::debug!("{name}");
+        self.at_work.insert(name, AtWork { slot, thread });
+        self.metrics.tasks.store(self.at_work.len() as i64, Ordering::Relaxed);
+    }
+
+    /// Writes down what came of a task.
+    fn keep(&mut self, slot: B256, found: Found) -> anyhow::Result<()> {
+        match found {
+            Found::Finding(finding) => {
+                let Some(mut checked) = self.state.checked()?.into_iter().find(|checked| checked.slot == slot) else {
+                    return Ok(());
+                };
+                let text = match &finding {
+                    Finding::Agrees { steps, seconds } => {
+                        count(&self.metrics.agrees);
+                        format!("as claimed: {steps} steps made again in {seconds:.1} s")
+                    }
+                    Finding::Differs { what } => {
+                        count(&self.metrics.differs);
+                        format!("not as claimed: {what}")
+                    }
+                    Finding::OtherData { what } => {
+                        count(&self.metrics.differs);
+                        format!("the data is wrong: {what}")
+                    }
+                    Finding::CannotTell { why, tries, .. } => {
+                        count(&self.metrics.failed);
+                        format!("cannot tell ({tries} times): {why}")
+                    }
+                    Finding::Waiting | Finding::Skipped { .. } => return Ok(()),
+                };
+                self.note(slot, &text)?;
+                checked.finding = finding;
+                self.state.put_checked(&checked)
+            }
+            Found::Choice { challenge, chosen, leaves } => {
+                self.choices.insert(challenge, challenges::Ready { chosen, leaves });
+                Ok(())
+            }
+            Found::NoChoice { challenge, why } => {
+                count(&self.metrics.failed);
+                self.note(slot, &format!("challenge {challenge}: no leaf can be named: {why}"))
+            }
+            Found::Answer { question, answer } => self.answered(question, answer),
+        }
+    }
+
+    /// Tells that something happened, in the log and in the history.
+    fn note(&self, slot: B256, text: &str) -> anyhow::Result<()> {
+        tracing::info!(%slot, "{text}");
+        self.state.note(slot, text)
+    }
+
+    /// Makes a move; if it is refused, tells so and goes on. Whether it was made.
+    fn moves(&self, slot: B256, name: &str, to: Address, call: Vec<u8>) -> bool {
+        match self.sender().send(name, to, call) {
+            Ok(receipt) => {
+                let gas = receipt.gas_used;
+                if let Err(error) = self.note(slot, &format!("sent `{name}`, {gas} gas")) {
+                    tracing::warn!("{}", sentence(&error));
+                }
+                true
+            }
+            Err(error) => {
+                // Others may have made the same move at the same time.
+                count(&self.metrics.errors);
+                tracing::warn!(%slot, "`{name}`: {}", sentence(&error));
+                false
+            }
+        }
+    }
+
+    /// Fetches what the market owes this verifier in a token.
+    fn collect(&self, slot: B256, token: Address) -> anyhow::Result<()> {
+        let owed = self.chain.owed(token, self.account())?;
+        if owed > U256::ZERO {
+            let name = format!("withdraw {token}");
+            self.sender().do_again(&name)?;
+            let call = self.chain.market().withdraw(token, self.account()).calldata().to_vec();
+            self.moves(slot, &name, self.chain.market, call);
+        }
+        Ok(())
+    }
+
+    /// Removes what belongs to slots that have ended, and blocks that nothing needs.
+    fn clean(&mut self, view: &View) -> anyhow::Result<()> {
+        let home = &self.place.home;
+        let busy: BTreeSet<B256> = self.at_work.values().map(|task| task.slot).collect();
+        let asked: BTreeSet<B256> =
+            self.state.questions()?.into_iter().filter(|asked| !asked.done).map(|asked| asked.slot).collect();
+        let mut removed = false;
+        let mut jobs = BTreeSet::new();
+        for slot in view.board.slots.values() {
+            if slot.ending.is_none() || busy.contains(&slot.id) || asked.contains(&slot.id) {
+                jobs.extend(view.board.jobs.get(&slot.job).map(|job| job.cid().to_string()));
+                continue;
+            }
+            let folders = [
+                Some(home.path().join("capsules").join(slot.id.to_string())),
+                slot.submission
+                    .as_ref()
+                    .map(|(run, _)| home.path().join("runs").join(fedmkt_core::roots::RunId(run.runId.0).to_string())),
+            ];
+            for folder in folders.into_iter().flatten().filter(|folder| folder.is_dir()) {
+                std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+                removed = true;
+            }
+        }
+        if !removed {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir(home.jobs()?)?.flatten() {
+            let path = entry.path();
+            if path.file_stem().is_some_and(|cid| !jobs.contains(&*cid.to_string_lossy())) {
+                std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+        let collected = fedmkt_store::FolderStore::new(&self.place.store).gc()?;
+        tracing::info!("removed what is over, with {} bytes of blocks", collected.bytes);
+        Ok(())
+    }
+
+    /// Events of a contract from a block on, a span at a time; `filter` says which.
+    fn events(&self, filter: &Filter, from: u64, to: u64) -> anyhow::Result<Vec<Log>> {
+        let mut found = Vec::new();
+        let mut first = from;
+        while first <= to {
+            let last = (first + SPAN - 1).min(to);
+            let filter = filter.clone().from_block(first).to_block(last);
+            found.extend(self.chain.ask(self.chain.node().get_logs(&filter))?);
+            first = last + 1;
+        }
+        Ok(found)
+    }
+}

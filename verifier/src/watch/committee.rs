@@ -1,0 +1,317 @@
+//! A member of a committee: is drawn, finds out, commits, reveals, and gets back what it had at risk.
+//!
+//! A commitment's salt is in the database before the commitment is sent. Without it the answer could not be revealed, and
+//! the stake would be lost.
+
+use alloy::eips::BlockNumberOrTag;
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy::providers::{DynProvider, Provider};
+use alloy::rpc::types::Filter;
+use alloy::sol_types::{SolEvent, SolValue};
+use anyhow::{Context, bail};
+use fedmkt_contracts::committee::Committee::CommitteeInstance;
+use fedmkt_contracts::disputes::Disputes::RulingWanted;
+use fedmkt_contracts::{code, randomness};
+use fedmkt_core::roots::StateRoot;
+use fedmkt_market::chain::Chain;
+use fedmkt_runtime::message::sentence;
+
+use super::challenges::{STEP, WANTS_RULING};
+use super::database::{Answer, Asked, Vote, now, random};
+use super::metrics::count;
+use super::work::{Task, again_at};
+use super::{View, Watcher};
+
+/// States of a case, as the contract numbers them.
+const DRAWING: u8 = 1;
+const VOTING: u8 = 2;
+const ANSWERED: u8 = 3;
+
+/// So many blocks are looked at again for questions: a reorganisation may have brought others.
+const AGAIN: u64 = 64;
+
+/// How long before the end of the commitments a member that found no files says so, in seconds.
+const MARGIN: u64 = 120;
+
+/// A committee's contract, once its code was compared.
+///
+/// # Errors
+/// When there is no committee that this program knows.
+pub fn committee(chain: &Chain, address: Address) -> anyhow::Result<CommitteeInstance<DynProvider>> {
+    if !code::COMMITTEE.is(&chain.ask(chain.node().get_code_at(address))?) {
+        bail!("{address} on chain {} is no committee that this program knows; nothing was sent", chain.id);
+    }
+    Ok(CommitteeInstance::new(address, chain.node().clone()))
+}
+
+impl Watcher<'_> {
+    /// Does what is due in all committees that this verifier is a member of.
+    pub(super) fn committees(&mut self, view: &View) -> anyhow::Result<()> {
+        for address in self.place.policy.committee.contracts.clone() {
+            if let Err(error) = self.questions(view, address) {
+                tracing::warn!(committee = %address, "{}", sentence(&error));
+            }
+        }
+        for asked in self.state.questions()?.into_iter().filter(|asked| !asked.done) {
+            let (slot, question) = (asked.slot, asked.question);
+            if let Err(error) = self.attend(view, asked) {
+                tracing::warn!(%slot, "question {question}: {}", sentence(&error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds questions that are new.
+    fn questions(&mut self, view: &View, address: Address) -> anyhow::Result<()> {
+        let known_to = self.state.known_to(address)?;
+        let from = known_to.map_or(self.chain.from_block, |known| (known + 1).saturating_sub(AGAIN));
+        let filter = Filter::new()
+            .address(self.chain.disputes)
+            .event_signature(RulingWanted::SIGNATURE_HASH)
+            .topic2(address.into_word());
+        let known: Vec<B256> = self.state.questions()?.into_iter().map(|asked| asked.question).collect();
+        for log in self.events(&filter, from, view.block.number)? {
+            let event = RulingWanted::decode_log(&log.inner).context("the node gives an event that cannot be")?.data;
+            let asked = event.question;
+            let question = keccak256(asked.abi_encode());
+            if known.contains(&question) {
+                continue;
+            }
+            self.state.put_question(&Asked {
+                committee: address,
+                question,
+                challenge: asked.challenge,
+                job: asked.job,
+                slot: asked.slot,
+                kind: asked.kind,
+                state_in: asked.stateIn,
+                step: asked.step,
+                answer: None,
+                trouble: None,
+                votes: Vec::new(),
+                done: false,
+            })?;
+            tracing::info!(slot = %asked.slot, "the committee {address} is asked about step {}", asked.step);
+        }
+        self.state.set_known_to(address, view.block.number)
+    }
+
+    /// Does what is due about a question.
+    fn attend(&mut self, view: &View, mut asked: Asked) -> anyhow::Result<()> {
+        let contract = committee(self.chain, asked.committee)?;
+        let (slot, question, me) = (asked.slot, asked.question, self.account());
+        let case = self.chain.call(contract.getCase(question))?;
+        let time = view.block.time;
+        let to = asked.committee;
+        match case.state {
+            // A reorganisation took the question away; it may come again.
+            0 => Ok(()),
+            DRAWING if case.until.to::<u64>() < time => {
+                self.moves(
+                    slot,
+                    &format!("settle {question} {}", case.round),
+                    to,
+                    contract.settle(question).calldata().to_vec(),
+                );
+                Ok(())
+            }
+            DRAWING => {
+                // Whoever could be drawn has an interest in the draw; one is enough.
+                let source = randomness::source(case.blockNumber.to());
+                let job =
+                    &view.board.jobs.get(&asked.job).context("the node does not give the event of the job")?.terms;
+                let member = self.chain.call(contract.getMember(me))?;
+                if (member.seats == 0 && !job.auditors.contains(&me)) || view.block.number <= source {
+                    return Ok(());
+                }
+                let header = self.header(source)?;
+                let call = contract.draw(question, header, job.auditors.clone()).calldata().to_vec();
+                self.moves(slot, &format!("draw {question} {}", case.round), to, call);
+                Ok(())
+            }
+            VOTING => {
+                let round = self.chain.call(contract.getRound(question, case.round))?;
+                let vote = self.chain.call(contract.getVote(question, case.round, me))?;
+                let (commit_until, reveal_until): (u64, u64) = (round.commitUntil.to(), round.revealUntil.to());
+                let all_committed = round.committed == round.seated || commit_until < time;
+                if (all_committed && round.revealed == round.committed) || reveal_until < time {
+                    let call = contract.settle(question).calldata().to_vec();
+                    self.moves(slot, &format!("settle {question} {}", case.round), to, call);
+                    return Ok(());
+                }
+                if vote.count == 0 {
+                    return Ok(());
+                }
+                if vote.commitment.is_zero() && commit_until >= time {
+                    return self.commit(view, &contract, asked, case.round, commit_until);
+                }
+                if !vote.commitment.is_zero() && vote.answer.is_zero() && all_committed {
+                    let Some(kept) = asked
+                        .votes
+                        .iter()
+                        .rev()
+                        .find(|kept| kept.round == case.round && commitment(question, me, kept) == vote.commitment)
+                    else {
+                        bail!("this commitment was made by another program with the same key: it must reveal");
+                    };
+                    let call = contract.reveal(question, kept.answer.verdict, kept.answer.state_out, kept.salt);
+                    if self.moves(slot, &format!("reveal {question} {}", case.round), to, call.calldata().to_vec()) {
+                        count(&self.metrics.revealed);
+                    }
+                }
+                Ok(())
+            }
+            ANSWERED => {
+                self.take_back(&contract, &asked, case.round, case.feeTaken)?;
+                let challenge = self.chain.call(self.chain.disputes().getChallenge(asked.challenge))?;
+                let is_over = challenge.state > WANTS_RULING;
+                if challenge.state == WANTS_RULING && challenge.deadline.to::<u64>() >= time {
+                    // Without this there is no fee.
+                    let call = self.chain.disputes().resolve(asked.challenge).calldata().to_vec();
+                    self.moves(slot, &format!("resolve {}", asked.challenge), self.chain.disputes, call);
+                    return Ok(());
+                }
+                if is_over && !self.is_owed(&contract, &asked, case.round, &challenge, case.feeTaken)? {
+                    asked.done = true;
+                    self.state.put_question(&asked)?;
+                }
+                Ok(())
+            }
+            other => bail!("case {question} is in a state that this program does not know: {other}"),
+        }
+    }
+
+    /// The header of a block, as contracts take it.
+    fn header(&self, number: u64) -> anyhow::Result<Bytes> {
+        let block = self.chain.ask(self.chain.node().get_block_by_number(BlockNumberOrTag::Number(number)))?;
+        let block = block.with_context(|| format!("the node has no block {number}"))?;
+        Ok(randomness::encoded(&block.header.inner))
+    }
+
+    /// Commits to the answer, once there is one.
+    fn commit(
+        &mut self,
+        view: &View,
+        contract: &CommitteeInstance<DynProvider>,
+        mut asked: Asked,
+        round: u8,
+        until: u64,
+    ) -> anyhow::Result<()> {
+        let (slot, question) = (asked.slot, asked.question);
+        let Some(answer) = asked.answer.clone() else {
+            if asked.trouble.as_ref().is_some_and(|(_, next)| *next > now()) {
+                return Ok(());
+            }
+            let subject = view.subject(slot).context("the node does not give the event of the submission")?;
+            // The chain's time may not be that of this computer.
+            let until = (now() + until.saturating_sub(view.block.time)).saturating_sub(MARGIN);
+            let task = match asked.kind {
+                STEP => Task::Replay { question, state_in: StateRoot(asked.state_in.0), step: asked.step },
+                kind => Task::Fetch { question, kind, until },
+            };
+            self.begin(subject, task, 0);
+            return Ok(());
+        };
+        let kept = asked.votes.iter().rev().find(|kept| kept.round == round && kept.answer == answer).cloned();
+        let vote = match kept {
+            Some(vote) => vote,
+            None => {
+                let vote = Vote { round, answer, salt: random()? };
+                asked.votes.push(vote.clone());
+                self.state.put_question(&asked)?;
+                vote
+            }
+        };
+        let call = contract.commit(question, commitment(question, self.account(), &vote)).calldata().to_vec();
+        if self.moves(slot, &format!("commit {question} {round}"), asked.committee, call) {
+            count(&self.metrics.committed);
+        }
+        Ok(())
+    }
+
+    /// Keeps what was found out about a question.
+    pub(super) fn answered(&mut self, question: B256, answer: Result<Answer, String>) -> anyhow::Result<()> {
+        let Some(mut asked) = self.state.questions()?.into_iter().find(|asked| asked.question == question) else {
+            return Ok(());
+        };
+        match answer {
+            Ok(answer) => {
+                self.note(asked.slot, &format!("question {question}: {}: {}", verdict(answer.verdict), answer.how))?;
+                (asked.answer, asked.trouble) = (Some(answer), None);
+            }
+            Err(why) => {
+                count(&self.metrics.failed);
+                self.note(asked.slot, &format!("question {question}: nothing found yet: {why}"))?;
+                asked.trouble = Some((why, again_at(0)));
+            }
+        }
+        self.state.put_question(&asked)
+    }
+
+    /// Takes back what was at risk in rounds that have ended.
+    fn take_back(
+        &self,
+        contract: &CommitteeInstance<DynProvider>,
+        asked: &Asked,
+        last: u8,
+        fee_taken: bool,
+    ) -> anyhow::Result<()> {
+        let (me, question, slot) = (self.account(), asked.question, asked.slot);
+        for number in 0..=last {
+            let vote = self.chain.call(contract.getVote(question, number, me))?;
+            let round = self.chain.call(contract.getRound(question, number))?;
+            let is_right = !vote.answer.is_zero() && (!round.decided || vote.answer == round.best);
+            if !round.closed || vote.count == 0 || !is_right {
+                continue;
+            }
+            if !vote.stakeReturned {
+                let call = contract.returnStake(question, number, me).calldata().to_vec();
+                self.moves(slot, &format!("return {question} {number}"), asked.committee, call);
+            }
+            if number == last && !vote.feeReturned && fee_taken {
+                let call = contract.payFee(question, me).calldata().to_vec();
+                self.moves(slot, &format!("fee {question}"), asked.committee, call);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is still something to get from this case; takes the fee from the market, if nobody has.
+    fn is_owed(
+        &self,
+        contract: &CommitteeInstance<DynProvider>,
+        asked: &Asked,
+        last: u8,
+        challenge: &fedmkt_contracts::disputes::Challenge,
+        fee_taken: bool,
+    ) -> anyhow::Result<bool> {
+        let (me, question) = (self.account(), asked.question);
+        let vote = self.chain.call(contract.getVote(question, last, me))?;
+        let round = self.chain.call(contract.getRound(question, last))?;
+        let is_right = !vote.answer.is_zero() && (!round.decided || vote.answer == round.best);
+        if !is_right || vote.count == 0 {
+            return Ok(false);
+        }
+        if challenge.ruled && !fee_taken {
+            let call = contract.takeFee(question).calldata().to_vec();
+            self.moves(asked.slot, &format!("take fee {question}"), asked.committee, call);
+            return Ok(true);
+        }
+        Ok(!vote.stakeReturned || (challenge.ruled && !vote.feeReturned))
+    }
+}
+
+/// What a member commits to.
+fn commitment(question: B256, member: Address, vote: &Vote) -> B256 {
+    let Vote { round, answer, salt } = vote;
+    let words =
+        (question, U256::from(*round), member, U256::from(answer.verdict), answer.state_out, *salt).abi_encode();
+    keccak256([&b"fedmkt vote"[..], &words].concat())
+}
+
+/// A verdict in words.
+pub fn verdict(number: u8) -> &'static str {
+    const NAMES: [&str; 5] =
+        ["nothing yet", "the step was executed", "the client is right", "the client is wrong", "it cannot be said"];
+    NAMES.get(usize::from(number)).copied().unwrap_or("unknown")
+}

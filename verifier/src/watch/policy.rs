@@ -1,0 +1,240 @@
+//! What a verifier has decided beforehand: a TOML file.
+//!
+//! ```toml
+//! [check]
+//! share = 0.25            # of the submissions of open jobs, at random
+//! least-reward = "1000"   # in the token's smallest unit
+//! jobs = ["0x.."]         # of these jobs all
+//!
+//! [challenge]
+//! most-bond = "5000"      # what may be put up for one challenge, in the token's smallest unit
+//!
+//! [committee]
+//! contracts = ["0x.."]    # committees that this verifier is a member of
+//! engine = "cartesi"      # with what a step is replayed: cartesi, qemu (if cartesi is not there), or native
+//!
+//! [limits]
+//! at-once = 2             # runs that are made again at the same time
+//! most-bytes = 1000000000 # of one job or capsule
+//! disk-bytes = 20000000000 # of all blocks that are kept
+//! ```
+
+use std::io;
+use std::path::Path;
+
+use alloy::primitives::{Address, B256, U256, keccak256};
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+/// Disclosure of an open job, as the market has it.
+const OPEN: u8 = 0;
+
+/// What a verifier does, and how much of it.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Policy {
+    /// Which submissions are checked.
+    pub check: Check,
+    /// What may be put up.
+    pub challenge: Challenge,
+    /// Where this verifier votes.
+    pub committee: Committee,
+    /// How much may be used.
+    pub limits: Limits,
+}
+
+/// Which submissions are checked.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Check {
+    /// The share of submissions of open jobs, from 0 to 1.
+    pub share: f64,
+    /// The least reward, in the token's smallest unit.
+    pub least_reward: String,
+    /// Jobs of which all submissions are checked.
+    pub jobs: Vec<B256>,
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Self { share: 1.0, least_reward: "0".into(), jobs: Vec::new() }
+    }
+}
+
+/// What may be put up.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Challenge {
+    /// Whether what differs is challenged. If not, it is told and nothing else.
+    pub enabled: bool,
+    /// The highest bond, in the token's smallest unit; none if it is absent.
+    pub most_bond: Option<String>,
+}
+
+impl Default for Challenge {
+    fn default() -> Self {
+        Self { enabled: true, most_bond: None }
+    }
+}
+
+/// Where this verifier votes.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Committee {
+    /// Committees that it is a member of.
+    pub contracts: Vec<Address>,
+    /// With what it replays a step.
+    pub engine: Engine,
+}
+
+/// With what a step is replayed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// The Cartesi Machine and nothing else.
+    #[default]
+    Cartesi,
+    /// The Cartesi Machine where it is there, else QEMU.
+    Qemu,
+    /// The engine that makes runs again: quick, and as good as that engine.
+    Native,
+}
+
+/// How much may be used.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Limits {
+    /// Runs that are made again at the same time.
+    pub at_once: usize,
+    /// Bytes of one job or capsule.
+    pub most_bytes: u64,
+    /// Bytes of all blocks that are kept.
+    pub disk_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { at_once: 1, most_bytes: 4 << 30, disk_bytes: 20 << 30 }
+    }
+}
+
+impl Policy {
+    /// Reads a policy. Where there is no file, the defaults hold.
+    ///
+    /// # Errors
+    /// When it cannot be read, or says what cannot be.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let policy: Self = match std::fs::read_to_string(path) {
+            Ok(text) => toml::from_str(&text).with_context(|| format!("{} is no policy", path.display()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        policy.check(path)?;
+        Ok(policy)
+    }
+
+    fn check(&self, path: &Path) -> anyhow::Result<()> {
+        let path = path.display();
+        if !(0.0..=1.0).contains(&self.check.share) {
+            bail!("{path}: check.share is {}; it must be from 0 to 1", self.check.share);
+        }
+        if self.limits.at_once == 0 {
+            bail!("{path}: limits.at-once is 0; with that nothing would ever be checked");
+        }
+        for (name, amount) in [
+            ("check.least-reward", Some(&self.check.least_reward)),
+            ("challenge.most-bond", self.challenge.most_bond.as_ref()),
+        ] {
+            if let Some(amount) = amount
+                && amount.parse::<U256>().is_err()
+            {
+                bail!("{path}: {name} is {amount:?}; it must be a whole number of the token's smallest units");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a submission is to be checked; if not, why. `seed` is this verifier's secret: nobody knows beforehand
+    /// what it draws, and it draws the same again.
+    pub fn wants(&self, seed: &B256, slot: B256, job: B256, disclosure: u8, reward: u128) -> Result<(), String> {
+        if disclosure != OPEN {
+            return Err("the data of this job is not open".into());
+        }
+        if self.check.jobs.contains(&job) {
+            return Ok(());
+        }
+        let least: U256 = self.check.least_reward.parse().unwrap_or(U256::MAX);
+        if U256::from(reward) < least {
+            return Err(format!("the reward is {reward}, less than {least}"));
+        }
+        let drawn = keccak256([seed.as_slice(), slot.as_slice()].concat());
+        let drawn = u64::from_be_bytes(drawn[..8].try_into().expect("8 bytes")) as f64 / u64::MAX as f64;
+        if drawn > self.check.share {
+            return Err(format!("it is not in the share of {} that is checked", self.check.share));
+        }
+        Ok(())
+    }
+
+    /// Whether so much may be put up for a challenge.
+    pub fn may_bond(&self, bond: u128) -> bool {
+        let most = self.challenge.most_bond.as_ref().map(|most| most.parse().unwrap_or(U256::ZERO));
+        most.is_none_or(|most| U256::from(bond) <= most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> anyhow::Result<Policy> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("written");
+        Policy::read(file.path())
+    }
+
+    #[test]
+    fn the_example_is_read_and_without_a_file_the_defaults_hold() {
+        let job = B256::repeat_byte(7);
+        let policy = read(&format!(
+            "[check]\nshare = 0.25\nleast-reward = \"1000\"\njobs = [\"{job}\"]\n[challenge]\nmost-bond = \"5000\"\n\
+             [committee]\ncontracts = [\"0x5FbDB2315678afecb367f032d93F642f64180aa3\"]\nengine = \"qemu\"\n\
+             [limits]\nat-once = 2\nmost-bytes = 1000000000\ndisk-bytes = 20000000000\n"
+        ))
+        .expect("a policy");
+        assert_eq!((policy.check.jobs.as_slice(), policy.committee.engine), (&[job][..], Engine::Qemu));
+        assert!(policy.may_bond(5000) && !policy.may_bond(5001));
+        assert_eq!(Policy::read(Path::new("/no/such/file")).expect("defaults"), Policy::default());
+    }
+
+    #[test]
+    fn a_policy_with_a_mistake_is_refused() {
+        for (text, told) in [
+            ("[check]\nshare = 1.5", "from 0 to 1"),
+            ("[check]\nshare = nan", "from 0 to 1"),
+            ("[check]\nleast-reward = \"1.5\"", "smallest units"),
+            ("[challenge]\nmost-bond = \"-1\"", "smallest units"),
+            ("[limits]\nat-once = 0", "nothing would ever"),
+            ("[check]\nchare = 1.0", "unknown field"),
+            ("[committee]\nengine = \"abacus\"", "unknown variant"),
+        ] {
+            let error = format!("{:#}", read(text).expect_err(text));
+            assert!(error.contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_drawn_by_the_seed_and_always_alike() {
+        let policy = read("[check]\nshare = 0.5\nleast-reward = \"10\"").expect("a policy");
+        let drawn = |seed: &B256| -> Vec<bool> {
+            (0..200u8).map(|slot| policy.wants(seed, B256::repeat_byte(slot), B256::ZERO, OPEN, 10).is_ok()).collect()
+        };
+        let (one, other) = (drawn(&B256::repeat_byte(1)), drawn(&B256::repeat_byte(2)));
+        assert_eq!(one, drawn(&B256::repeat_byte(1)));
+        assert_ne!(one, other);
+        let count = one.iter().filter(|drawn| **drawn).count();
+        assert!((60..140).contains(&count), "{count} of 200");
+        let slot = B256::repeat_byte(one.iter().position(|drawn| *drawn).expect("one") as u8);
+        let wants = |disclosure, reward| policy.wants(&B256::repeat_byte(1), slot, B256::ZERO, disclosure, reward);
+        assert!(wants(OPEN, 10).is_ok() && wants(OPEN, 9).is_err() && wants(1, 10).is_err());
+    }
+}

@@ -1,0 +1,325 @@
+//! What takes long: making runs again and replaying steps. Each task has a thread of its own, and tells what came of it.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use alloy::primitives::B256;
+use fedmkt_contracts::market::{Run, Submission, Terms};
+use fedmkt_core::roots::StateRoot;
+use fedmkt_core::trace::Level;
+use fedmkt_machine::exit::Exit;
+use fedmkt_runtime::backends::Backends;
+use fedmkt_runtime::home::Home;
+use fedmkt_runtime::training::Session;
+use fedmkt_runtime::worker::{CodeCache, Program};
+use fedmkt_store::{CachedStore, FolderStore};
+
+use super::database::{Answer, Chosen, Finding, now};
+use super::evidence::{self, Evidence, Missing};
+use super::policy::{Engine, Policy};
+use crate::cartesi::Cartesi;
+use crate::machine::{Failure, Machine};
+use crate::qemu::Qemu;
+use crate::rerun::{Rerun, first_wrong};
+use crate::step::{Image, Limit, Step};
+
+/// How often a run that is made again is saved.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+
+/// How often a long replay in the Cartesi Machine is saved.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(300);
+
+/// After so many seconds something that failed is tried again; each time twice as long, up to so many.
+const LEAST_PAUSE: u64 = 15;
+const MOST_PAUSE: u64 = 900;
+
+/// Numbers of verdicts in the contract.
+const EXECUTED: u8 = 1;
+const CLIENT_RIGHT: u8 = 2;
+const CLIENT_WRONG: u8 = 3;
+const UNDECIDED: u8 = 4;
+
+/// What all tasks need.
+#[derive(Clone)]
+pub struct Place {
+    /// The verifier's own folder of jobs, capsules and runs.
+    pub home: Home,
+    /// The folder of blocks.
+    pub store: PathBuf,
+    /// Where blocks come from.
+    pub backends: Backends,
+    /// What may be done.
+    pub policy: Policy,
+    /// Whose processes are workers.
+    pub program: Program,
+    /// The key of the seals of compiled code.
+    pub seal: B256,
+    /// Becomes true when everything is to end.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// A submission, as the market shows it.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The slot.
+    pub slot: B256,
+    /// The terms of its job.
+    pub terms: Terms,
+    /// The run.
+    pub run: Run,
+    /// What was submitted.
+    pub submission: Submission,
+}
+
+/// Something to find out about a submission.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// Whether it is as claimed.
+    Check,
+    /// Which leaf of this level is the first wrong one.
+    Choose {
+        /// The challenge.
+        challenge: B256,
+        /// The level.
+        level: Level,
+        /// What the client has posted.
+        leaves: Vec<StateRoot>,
+    },
+    /// What to say to a question about a step.
+    Replay {
+        /// The question.
+        question: B256,
+        /// The state before it.
+        state_in: StateRoot,
+        /// The step.
+        step: u64,
+    },
+    /// What to say to a question about files.
+    Fetch {
+        /// The question.
+        question: B256,
+        /// What is in question: 1 the results, 2 the capsule.
+        kind: u8,
+        /// When to give up, in seconds since 1970.
+        until: u64,
+    },
+}
+
+/// What came of a task.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Of a check.
+    Finding(Finding),
+    /// Of a choice.
+    Choice {
+        /// The challenge.
+        challenge: B256,
+        /// What was chosen, and the leaves that it was chosen from.
+        chosen: Chosen,
+        /// The leaves.
+        leaves: Vec<StateRoot>,
+    },
+    /// Of a question.
+    Answer {
+        /// The question.
+        question: B256,
+        /// The answer, or why there is none yet.
+        answer: Result<Answer, String>,
+    },
+    /// A choice could not be made.
+    NoChoice {
+        /// The challenge.
+        challenge: B256,
+        /// Why.
+        why: String,
+    },
+}
+
+/// When to try again what failed so many times.
+pub fn again_at(tries: u32) -> u64 {
+    now() + (LEAST_PAUSE << tries.min(10)).min(MOST_PAUSE)
+}
+
+impl Place {
+    fn store(&self) -> Result<CachedStore, Missing> {
+        let store = self.backends.before(FolderStore::new(&self.store));
+        store.map_err(|error| Missing::Disk(std::io::Error::other(error.to_string())))
+    }
+
+    /// The folder of a slot's capsule.
+    pub fn capsule_folder(&self, slot: B256) -> std::io::Result<PathBuf> {
+        let folder = self.home.capsules()?.join(slot.to_string());
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
+    fn evidence(&self, subject: &Subject) -> Result<Evidence, Missing> {
+        let store = self.store()?;
+        let job = evidence::job(&subject.terms, &store, &self.home)?;
+        let folder = self.capsule_folder(subject.slot)?;
+        let most = self.policy.limits.most_bytes;
+        let capsule = evidence::capsule(&job, &subject.run, &subject.submission, &store, &folder, most)?;
+        Ok(Evidence { job, capsule })
+    }
+
+    /// Makes the run of a submission again. `None` when everything is to end.
+    fn rerun<'a>(&self, subject: &Subject, evidence: &'a Evidence) -> anyhow::Result<Option<Rerun<'a>>> {
+        let claim = evidence::claim(&subject.run);
+        let session = Session {
+            run_id: claim.run_id,
+            program: self.program.clone(),
+            cache: Some(CodeCache { folder: self.home.modules()?, key: self.seal.0 }),
+            ..Session::local(&evidence.job, &evidence.capsule)
+        };
+        Ok(Rerun::run(session, &self.home.run(claim.run_id)?, CHECKPOINT_EVERY, &self.stop)?)
+    }
+
+    /// Does a task. `None` when everything is to end.
+    pub fn work(&self, subject: &Subject, task: &Task, tries: u32) -> Option<Found> {
+        match task {
+            Task::Check => self.check(subject, tries).map(Found::Finding),
+            Task::Choose { challenge, level, leaves } => {
+                let challenge = *challenge;
+                match self.choose(subject, level, leaves) {
+                    Ok(None) => None,
+                    Ok(Some(chosen)) => Some(Found::Choice { challenge, chosen, leaves: leaves.clone() }),
+                    Err(error) => Some(Found::NoChoice { challenge, why: format!("{error:#}") }),
+                }
+            }
+            Task::Replay { question, state_in, step } => {
+                let answer =
+                    self.replay(subject, *state_in, *step).map_err(|error| format!("{error:#}")).transpose()?;
+                Some(Found::Answer { question: *question, answer })
+            }
+            Task::Fetch { question, kind, until } => {
+                Some(Found::Answer { question: *question, answer: self.fetch(subject, *kind, *until) })
+            }
+        }
+    }
+
+    fn check(&self, subject: &Subject, tries: u32) -> Option<Finding> {
+        let cannot = |why: String| Finding::CannotTell { why, tries: tries + 1, next: again_at(tries) };
+        let evidence = match self.evidence(subject) {
+            Ok(evidence) => evidence,
+            Err(Missing::Other(what)) => return Some(Finding::OtherData { what }),
+            Err(missing) => return Some(cannot(missing.to_string())),
+        };
+        let started = Instant::now();
+        match self.rerun(subject, &evidence) {
+            Ok(None) => None,
+            Ok(Some(rerun)) => Some(match rerun.differs(&evidence::claim(&subject.run)) {
+                Some(what) => Finding::Differs { what },
+                None => Finding::Agrees { steps: rerun.header().steps, seconds: started.elapsed().as_secs_f64() },
+            }),
+            Err(error) => Some(cannot(format!("{error:#}"))),
+        }
+    }
+
+    fn choose(&self, subject: &Subject, level: &Level, leaves: &[StateRoot]) -> anyhow::Result<Option<Chosen>> {
+        let evidence = self.evidence(subject)?;
+        let Some(mut rerun) = self.rerun(subject, &evidence)? else { return Ok(None) };
+        let ours = rerun.leaves(level)?;
+        let Some(index) = first_wrong(&ours, leaves).filter(|index| *index < leaves.len()) else {
+            anyhow::bail!("every leaf of this level is right");
+        };
+        Ok(Some(Chosen {
+            first: level.first,
+            steps: level.steps,
+            index: index as u64,
+            end: level.ends().nth(index).unwrap_or(level.first),
+            claimed: leaves[index].0.into(),
+            computed: ours[index].0.into(),
+        }))
+    }
+
+    /// The machine that the policy wants; `None` for the native engine.
+    fn machine(&self) -> anyhow::Result<Option<Box<dyn Machine>>> {
+        let cartesi = || -> Result<Box<dyn Machine>, Failure> {
+            Ok(Box::new(Cartesi::find()?.with_snapshots(&self.home.path().join("replays"), SNAPSHOT_EVERY)))
+        };
+        let qemu = || -> Result<Box<dyn Machine>, Failure> { Ok(Box::new(Qemu::find()?)) };
+        Ok(match self.policy.committee.engine {
+            Engine::Cartesi => Some(cartesi()?),
+            Engine::Qemu => Some(cartesi().or_else(|_| qemu())?),
+            Engine::Native => None,
+        })
+    }
+
+    /// `Ok(None)` when everything is to end.
+    fn replay(&self, subject: &Subject, state_in: StateRoot, step: u64) -> anyhow::Result<Option<Answer>> {
+        let evidence = self.evidence(subject)?;
+        let Some(mut rerun) = self.rerun(subject, &evidence)? else { return Ok(None) };
+        let machine = self.machine()?;
+        let work = tempfile::Builder::new().prefix("step-").tempdir_in(self.home.path())?;
+        let before = work.path().join("before");
+        if rerun.write_state(step, &before)? != state_in {
+            let how = format!("the run, made again from its beginning, has another state before step {step}");
+            return Ok(Some(Answer { verdict: CLIENT_RIGHT, state_out: B256::ZERO, how }));
+        }
+        let after = rerun.write_state(step + 1, &work.path().join("after"))?;
+        let Some(machine) = machine else {
+            let how = format!("step {step} executed natively");
+            return Ok(Some(Answer { verdict: EXECUTED, state_out: after.0.into(), how }));
+        };
+        let image = Image::find()?;
+        let class = evidence.job.manifest.machine.class;
+        let replayed = machine.replay(
+            &Step {
+                image: &image,
+                class,
+                job: &evidence.job.drive.path,
+                data: &evidence.capsule.path,
+                state_in: &before,
+                work: work.path(),
+                limit: Limit::of(class),
+                hashes: false,
+            },
+            &mut |_| match self.stop.load(Ordering::Relaxed) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            },
+        );
+        let replayed = match replayed {
+            Err(Failure::Interrupted) => return Ok(None),
+            Err(Failure::Endless(limit)) => {
+                let how = format!("step {step} does not end within {limit} in {}", machine.name());
+                return Ok(Some(Answer { verdict: UNDECIDED, state_out: B256::ZERO, how }));
+            }
+            replayed => replayed?,
+        };
+        if replayed.exit != Exit::Done {
+            anyhow::bail!("step {step} in {}: {} ({})", machine.name(), replayed.exit, replayed.said.trim());
+        }
+        let root = replayed.state_out.root()?;
+        if root != after {
+            // One of the two is wrong, and a vote that may be wrong costs.
+            anyhow::bail!("step {step} leads to {root} in {}, natively to {after}: this must not be", machine.name());
+        }
+        let cycles = replayed.cycles.map(|cycles| format!(", {cycles} cycles")).unwrap_or_default();
+        let how = format!("step {step} in {}: {:.1} s{cycles}", machine.name(), replayed.took.as_secs_f64());
+        Ok(Some(Answer { verdict: EXECUTED, state_out: root.0.into(), how }))
+    }
+
+    fn fetch(&self, subject: &Subject, kind: u8, until: u64) -> Result<Answer, String> {
+        let most = self.policy.limits.most_bytes;
+        let looked = || -> Result<(), Missing> {
+            let store = self.store()?;
+            let job = evidence::job(&subject.terms, &store, &self.home)?;
+            if kind == 1 {
+                return evidence::results(&job, &subject.submission, &store, most);
+            }
+            let folder = self.capsule_folder(subject.slot)?;
+            evidence::capsule(&job, &subject.run, &subject.submission, &store, &folder, most).map(drop)
+        };
+        let answer = |verdict, how: String| Answer { verdict, state_out: B256::ZERO, how };
+        match looked() {
+            Ok(()) => Ok(answer(CLIENT_RIGHT, "the files are there and have the roots".into())),
+            Err(missing @ Missing::Other(_)) => Ok(answer(CLIENT_WRONG, missing.to_string())),
+            Err(missing @ Missing::Absent(_)) if now() >= until => Ok(answer(CLIENT_WRONG, missing.to_string())),
+            Err(missing) => Err(missing.to_string()),
+        }
+    }
+}

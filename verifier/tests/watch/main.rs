@@ -1,0 +1,245 @@
+//! Verifiers that watch a market on a chain of their own, with real contracts: who lies loses, whoever it is.
+
+#[allow(dead_code, reason = "several tests share it, each uses what it needs")]
+#[path = "../lies/mod.rs"]
+mod lies;
+mod net;
+mod verifier;
+
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256, U256, address, keccak256};
+use alloy::sol_types::SolValue;
+use fedmkt_contracts::{ids, submission};
+use fedmkt_core::roots::StateRoot;
+use fedmkt_core::trace::Level;
+
+use lies::{Dice, Liar, Lie, STEPS, Setting};
+use net::{
+    BOND, CHALLENGE_BOND, COMPENSATION, FEE, FUNDS, MOVE_TIME, Net, Party, REWARD, SEAT_STAKE, Taken, WINDOW, words,
+};
+use verifier::Verifier;
+
+const BURNED: Address = address!("0x000000000000000000000000000000000000dEaD");
+
+/// States of challenges and slots, as the contracts number them.
+const WANTS_LEAVES: u8 = 1;
+const WANTS_CHOICE: u8 = 2;
+const WANTS_RULING: u8 = 3;
+const WON: u8 = 4;
+const LOST: u8 = 5;
+const SUBMITTED: u8 = 2;
+const PAID: u8 = 3;
+const REFUTED: u8 = 8;
+
+/// Asks again and again until something is so. Whether it comes in time is not what is tested: the limit only ends a test
+/// that would never end.
+#[track_caller]
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..2400 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("it never came: {what}");
+}
+
+/// A client that submitted a lie and stands by it.
+struct Cheater {
+    taken: Taken,
+    lie: Lie,
+    honest: Vec<StateRoot>,
+}
+
+impl Cheater {
+    /// Posts the leaves of a challenge, if they are wanted.
+    fn defend(&self, net: &Net, challenge: B256) {
+        let disputes = net.disputes(Party::Client);
+        let found = net.ask(disputes.getChallenge(challenge));
+        if found.state == WANTS_LEAVES {
+            let level = Level { first: found.level.first, steps: found.level.steps, part: found.level.part };
+            net.send(net.disputes(Party::Client).postLeaves(challenge, words(&self.lie.posts(&level, &self.honest))));
+        }
+    }
+}
+
+#[test]
+fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
+    let Some(net) = Net::start("cheating clients", 3) else { return };
+    let mut setting = Setting::new();
+    let store = setting.store().folder().to_owned();
+    let job = net.post(&setting, 6);
+
+    let mut watcher = Verifier::new(&net, &store, "[limits]\nat-once = 2\n");
+    let policy =
+        format!("[check]\nshare = 0.0\n[committee]\ncontracts = [\"{}\"]\nengine = \"native\"\n", net.committee);
+    let mut members: Vec<Verifier> = (0..2).map(|_| Verifier::new(&net, &store, &policy)).collect();
+    for member in &members {
+        let committee = net.committee.to_string();
+        let shown = member.json(&["stake", "--committee", &committee, "add", "1000", "--seats", "2"]);
+        assert_eq!((shown["stake"].as_str(), shown["seats"].as_u64()), (Some("1000"), Some(2)));
+        assert_eq!(net.tokens(member.account), FUNDS - 1000);
+    }
+    watcher.start();
+    members.iter_mut().for_each(Verifier::start);
+
+    // A flipped bit in a weight at a late step; stopping early; skipped steps; false leaves below.
+    let mut cheaters = Vec::new();
+    for (number, kind) in [0, 3, 4, 9].into_iter().enumerate() {
+        let accepted = net.accept(job, &mut setting, number as u8);
+        let mut liar = Liar::new(&setting);
+        let lie = liar.lie(kind, &mut Dice(kind, 7));
+        let taken = net.submit(&setting, accepted, &lie.states, lie.last.as_ref().expect("a header"));
+        cheaters.push(Cheater { taken, lie, honest: liar.honest });
+    }
+    // One that is silent, and one that is honest.
+    let accepted = net.accept(job, &mut setting, 100);
+    let mut liar = Liar::new(&setting);
+    let lie = liar.lie(0, &mut Dice(0, 9));
+    let silent = net.submit(&setting, accepted, &lie.states, lie.last.as_ref().expect("a header"));
+    let accepted = net.accept(job, &mut setting, 101);
+    let liar = Liar::new(&setting);
+    let honest = net.submit(&setting, accepted, &liar.honest, &liar.last);
+
+    let market = net.market(Party::Client);
+    let state = |slot| net.ask(market.getSlot(slot)).state;
+    for cheater in &cheaters {
+        let slot = cheater.taken.slot;
+        let challenge = ids::challenge_id(slot, watcher.account, 0);
+        until(&format!("{} is refuted", cheater.lie.what), || {
+            cheater.defend(&net, challenge);
+            state(slot) == REFUTED
+        });
+        until("the watcher has seen it", || {
+            let told = watcher.json(&["explain", &challenge.to_string()]);
+            told["challenge"]["state"] == u64::from(WON)
+        });
+        let told = watcher.json(&["explain", &challenge.to_string()]);
+        let last = told["challenge"]["choices"].as_array().and_then(|choices| choices.last()).expect("a choice");
+        assert_eq!(last["end"], cheater.lie.step + 1, "{}: the step is named", cheater.lie.what);
+    }
+    assert_eq!((state(silent.slot), state(honest.slot)), (SUBMITTED, SUBMITTED));
+
+    // Nothing more can be challenged; who was silent has lost, who was not challenged is paid.
+    net.pass(u64::from(WINDOW.max(MOVE_TIME)) + 1);
+    until("silence is concluded", || state(silent.slot) == REFUTED);
+    net.send(net.market(Party::Client).finalize(honest.slot));
+    assert_eq!(state(honest.slot), PAID);
+    net.send(net.market(Party::Client).withdraw(net.token, net.account(Party::Client)));
+    assert_eq!(net.tokens(net.account(Party::Client)), FUNDS - 5 * BOND + REWARD);
+
+    until("the watcher has its compensations", || net.tokens(watcher.account) == FUNDS + 5 * COMPENSATION);
+    until("members have their fees", || {
+        members.iter().map(|member| net.tokens(member.account)).sum::<u128>() == 2 * (FUNDS - 1000) + 4 * FEE
+    });
+    let committee = net.committee(Party::Other);
+    until("members have their stakes", || {
+        members.iter().all(|member| net.ask(committee.getMember(member.account)).stake == 2 * SEAT_STAKE)
+    });
+    for member in &members {
+        assert!(net.tokens(member.account).is_multiple_of(FEE / 3), "fees are paid by votes");
+    }
+    net.send(net.market(Party::Sponsor).close(job));
+    net.send(net.market(Party::Sponsor).withdraw(net.token, net.account(Party::Sponsor)));
+    assert_eq!(net.tokens(net.account(Party::Sponsor)), FUNDS - REWARD);
+    let burned = 4 * (BOND - COMPENSATION - FEE) + BOND - COMPENSATION;
+    assert_eq!(net.ask(market.owed(net.token, BURNED)), U256::from(burned));
+    assert_eq!(net.tokens(net.market), burned, "nothing else is left in the market");
+
+    assert_eq!(watcher.end(), Some(0), "{}", watcher.log());
+    let status = watcher.json(&["status", "--all"]);
+    let findings: Vec<&str> = status["submissions"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|checked| checked["finding"]["finding"].as_str().expect("a finding"))
+        .collect();
+    assert_eq!(findings.iter().filter(|finding| **finding == "differs").count(), 5, "{findings:?}");
+    assert_eq!(findings.iter().filter(|finding| **finding == "agrees").count(), 1, "{findings:?}");
+}
+
+#[test]
+fn a_lying_challenger_pays_and_a_member_that_crashed_after_its_commitment_reveals() {
+    // So many places that both who hold seats are drawn.
+    let Some(net) = Net::start("a lying challenger", 15) else { return };
+    let mut setting = Setting::new();
+    let store = setting.store().folder().to_owned();
+    let job = net.post(&setting, 1);
+    let policy = format!(
+        "[challenge]\nenabled = false\n[committee]\ncontracts = [\"{}\"]\nengine = \"native\"\n",
+        net.committee
+    );
+    let mut member = Verifier::new(&net, &store, &policy);
+    member.json(&["stake", "--committee", &net.committee.to_string(), "add", "500", "--seats", "1"]);
+    let other = net.committee(Party::Other);
+    net.allow(Party::Other, net.committee);
+    net.send(net.committee(Party::Other).deposit(500));
+    net.send(net.committee(Party::Other).takeSeat());
+    member.start();
+
+    let accepted = net.accept(job, &mut setting, 0);
+    let liar = Liar::new(&setting);
+    let taken = net.submit(&setting, accepted, &liar.honest, &liar.last);
+    let challenger = net.disputes(Party::Other);
+    net.send(net.disputes(Party::Other).open(taken.slot, taken.run.clone(), 0));
+    let challenge = ids::challenge_id(taken.slot, net.account(Party::Other), 0);
+    // The client shows what is so, the challenger names what it likes.
+    let mut step = 0;
+    loop {
+        let found = net.ask(challenger.getChallenge(challenge));
+        let level = Level { first: found.level.first, steps: found.level.steps, part: found.level.part };
+        let leaves: Vec<StateRoot> = level.ends().map(|end| liar.honest[end as usize - 1]).collect();
+        match found.state {
+            WANTS_LEAVES => drop(net.send(net.disputes(Party::Client).postLeaves(challenge, words(&leaves)))),
+            WANTS_CHOICE => {
+                let index = leaves.len() / 2;
+                let choice = submission::choice(&leaves, index, StateRoot(found.stateIn.0));
+                step = level.first + index as u64 * level.part;
+                net.send(net.disputes(Party::Other).choose(challenge, taken.run.clone(), choice));
+            }
+            state => {
+                assert_eq!(state, WANTS_RULING);
+                break;
+            }
+        }
+    }
+    assert!(step > 0 && step < STEPS);
+    let question = net.ask(challenger.getChallenge(challenge)).question;
+    let vote = |account| net.ask(other.getVote(question, 0, account));
+    until("the member has committed", || !vote(member.account).commitment.is_zero());
+    // It cannot have revealed: somebody else has not committed.
+    member.kill();
+    let mine = net.account(Party::Other);
+    assert!(vote(mine).count > 0 && vote(member.account).answer.is_zero());
+    let (right, salt) = (B256::from(liar.honest[step as usize].0), B256::repeat_byte(9));
+    let words = (question, U256::ZERO, mine, U256::from(1), right, salt).abi_encode();
+    net.send(net.committee(Party::Other).commit(question, keccak256([&b"fedmkt vote"[..], &words].concat())));
+    net.send(net.committee(Party::Other).reveal(question, 1, right, salt));
+    member.start();
+    until("the challenge has ended", || net.ask(challenger.getChallenge(challenge)).state == LOST);
+    assert_eq!(vote(member.account).answer, vote(mine).answer, "what it had committed to is the truth");
+    assert!(net.ask(challenger.getChallenge(challenge)).ruled);
+
+    let again = member.start_again();
+    assert!(!again.status.success());
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(said.contains("another verifier is at work"), "{said}");
+
+    net.pass(u64::from(WINDOW) + 1);
+    let market = net.market(Party::Client);
+    net.send(net.market(Party::Client).finalize(taken.slot));
+    net.send(net.market(Party::Client).withdraw(net.token, net.account(Party::Client)));
+    assert_eq!(net.tokens(net.account(Party::Client)), FUNDS + REWARD + COMPENSATION);
+    let fee_each = FEE / 15;
+    let count = u128::from(vote(member.account).count);
+    until("the member has its fee", || net.tokens(member.account) == FUNDS - 500 + count * fee_each);
+    assert_eq!(net.ask(other.getMember(member.account)).stake, 500);
+    net.send(net.committee(Party::Other).payFee(question, mine));
+    net.send(net.committee(Party::Other).returnStake(question, 0, mine));
+    assert_eq!(net.tokens(mine), FUNDS - 500 - CHALLENGE_BOND + (15 - count) * fee_each);
+    let burned = CHALLENGE_BOND - COMPENSATION - FEE;
+    assert_eq!(net.ask(market.owed(net.token, BURNED)), U256::from(burned));
+    assert_eq!(net.tokens(net.market), burned);
+    assert_eq!(member.end(), Some(0), "{}", member.log());
+}

@@ -1,0 +1,275 @@
+//! A chain for one test, with a market, a committee, a sponsor and a client whose keys the test has.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use alloy::contract::{CallBuilder, CallDecoder};
+use alloy::eips::BlockNumberOrTag;
+use alloy::network::EthereumWallet;
+use alloy::node_bindings::{Anvil, AnvilInstance};
+use alloy::primitives::aliases::{U24, U40};
+use alloy::primitives::{Address, B256, U256};
+use alloy::providers::ext::AnvilApi;
+use alloy::providers::{DynProvider, Provider, ProviderBuilder};
+use alloy::rpc::types::TransactionReceipt;
+use alloy::signers::local::PrivateKeySigner;
+use fedmkt_contracts::committee::Committee::{self, CommitteeInstance};
+use fedmkt_contracts::dev_token::DevToken::{self, DevTokenInstance};
+use fedmkt_contracts::disputes::Disputes::DisputesInstance;
+use fedmkt_contracts::disputes::Run;
+use fedmkt_contracts::market::Market::{self, MarketInstance};
+use fedmkt_contracts::market::Terms;
+use fedmkt_contracts::{ids, randomness, submission, terms};
+use fedmkt_core::image::Header;
+use fedmkt_core::inputs::{self, market_run_id};
+use fedmkt_core::manifest::PROFILE;
+use fedmkt_core::pack::Pack;
+use fedmkt_core::receipt::Body;
+use fedmkt_core::roots::{DataRoot, StateRoot};
+use fedmkt_core::trace::Level;
+use fedmkt_core::tree::keccak256;
+use fedmkt_store::files;
+
+use crate::lies::{STEPS_PER_SEGMENT, Setting};
+
+pub const REWARD: u128 = 1000;
+pub const BOND: u128 = 10_000;
+pub const CHALLENGE_BOND: u128 = 900;
+pub const COMPENSATION: u128 = 300;
+pub const FEE: u128 = 225;
+pub const FUNDS: u128 = 1_000_000;
+pub const SEAT_STAKE: u128 = 500;
+pub const WINDOW: u32 = 3600;
+pub const MOVE_TIME: u32 = 1800;
+
+/// Who does something on the chain; the number is that of its account.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    Sponsor,
+    Client,
+    Other,
+}
+
+pub struct Net {
+    anvil: AnvilInstance,
+    runtime: tokio::runtime::Runtime,
+    pub market: Address,
+    pub disputes: Address,
+    pub committee: Address,
+    pub token: Address,
+}
+
+/// A slot with a submission.
+pub struct Taken {
+    pub slot: B256,
+    pub run: Run,
+}
+
+impl Net {
+    /// `None`, said loudly, where there is no anvil. `members` is how many places a committee's first round has.
+    pub fn start(test: &str, members: u16) -> Option<Self> {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contracts/node_modules/.bin/anvil");
+        if !program.is_file() {
+            // Not `eprintln!`, which the test harness keeps to itself.
+            let message = format!("\nSKIPPED {test}: there is no anvil; `cargo xtask setup` installs it\n");
+            io::stderr().write_all(message.as_bytes()).expect("standard error");
+            return None;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let anvil =
+            Anvil::at(program).block_time_f64(0.4).arg("--hardfork").arg("prague").try_spawn().expect("anvil starts");
+        let [market, disputes, committee, token] = [Address::ZERO; 4];
+        let mut net = Self { anvil, runtime, market, disputes, committee, token };
+        net.deploy(members);
+        Some(net)
+    }
+
+    fn deploy(&mut self, members: u16) {
+        let other = self.provider(Party::Other);
+        let mut profile = B256::ZERO;
+        profile[..PROFILE.len()].copy_from_slice(PROFILE.as_bytes());
+        let (token, market) = self.wait(async {
+            let token = *DevToken::deploy(&other).await.expect("a token").address();
+            (token, *Market::deploy(&other, profile).await.expect("a market").address())
+        });
+        (self.token, self.market) = (token, market);
+        self.disputes = self.ask(MarketInstance::new(market, other.clone()).disputes());
+        let rules = Committee::Rules {
+            token,
+            seatStake: SEAT_STAKE,
+            penalty: 10,
+            members,
+            drawTime: 600,
+            commitTime: 600,
+            revealTime: 600,
+        };
+        self.committee = self.wait(async { *Committee::deploy(&other, market, rules).await.expect("made").address() });
+        for party in [Party::Sponsor, Party::Client, Party::Other] {
+            self.fund(self.account(party));
+            self.allow(party, market);
+        }
+    }
+
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    pub fn ask<P: Provider, D: CallDecoder + Unpin>(&self, call: CallBuilder<P, D>) -> D::CallOutput {
+        self.wait(async { call.call().await }).expect("an answer")
+    }
+
+    /// Sends a call, and waits until it is in a block.
+    #[track_caller]
+    pub fn send<P: Provider, D: CallDecoder>(&self, call: CallBuilder<P, D>) -> TransactionReceipt {
+        let receipt = self.wait(async {
+            let pending = call.send().await.unwrap_or_else(|why| panic!("a call was refused: {why}"));
+            pending.get_receipt().await.expect("a receipt")
+        });
+        assert!(receipt.status(), "a transaction failed");
+        receipt
+    }
+
+    fn key(&self, party: Party) -> PrivateKeySigner {
+        self.anvil.keys()[party as usize].clone().into()
+    }
+
+    pub fn account(&self, party: Party) -> Address {
+        self.key(party).address()
+    }
+
+    /// A connection of its own each time: one that is kept would not see what others send for the same account.
+    pub fn provider(&self, party: Party) -> DynProvider {
+        let wallet = EthereumWallet::new(self.key(party));
+        ProviderBuilder::new().wallet(wallet).connect_http(self.anvil.endpoint_url()).erased()
+    }
+
+    pub fn url(&self) -> String {
+        self.anvil.endpoint()
+    }
+
+    pub fn market(&self, party: Party) -> MarketInstance<DynProvider> {
+        MarketInstance::new(self.market, self.provider(party))
+    }
+
+    pub fn disputes(&self, party: Party) -> DisputesInstance<DynProvider> {
+        DisputesInstance::new(self.disputes, self.provider(party))
+    }
+
+    pub fn committee(&self, party: Party) -> CommitteeInstance<DynProvider> {
+        CommitteeInstance::new(self.committee, self.provider(party))
+    }
+
+    /// Gives an account a coin and tokens.
+    pub fn fund(&self, account: Address) {
+        let coins = U256::from(10).pow(U256::from(18));
+        self.wait(async { self.provider(Party::Other).anvil_set_balance(account, coins * U256::from(1000)).await })
+            .expect("coins");
+        self.send(DevTokenInstance::new(self.token, self.provider(Party::Other)).mint(account, U256::from(FUNDS)));
+    }
+
+    /// Lets a contract take a party's tokens.
+    pub fn allow(&self, party: Party, contract: Address) {
+        self.send(DevTokenInstance::new(self.token, self.provider(party)).approve(contract, U256::MAX));
+    }
+
+    /// What an account has of the token.
+    pub fn tokens(&self, account: Address) -> u128 {
+        self.ask(DevTokenInstance::new(self.token, self.provider(Party::Other)).balanceOf(account)).saturating_to()
+    }
+
+    /// Lets the chain's time pass.
+    pub fn pass(&self, seconds: u64) {
+        let provider = self.provider(Party::Other);
+        self.wait(async {
+            provider.anvil_increase_time(seconds).await.expect("later");
+            provider.anvil_mine(Some(1), None).await.expect("a block");
+        });
+    }
+
+    fn block(&self, number: BlockNumberOrTag) -> alloy::rpc::types::Block {
+        let provider = self.provider(Party::Other);
+        self.wait(async { provider.get_block_by_number(number).await }).expect("an answer").expect("a block")
+    }
+
+    /// Posts the job of a setting with so many slots.
+    pub fn post(&self, setting: &Setting, slots: u32) -> B256 {
+        let manifest = &setting.job.manifest;
+        let longest = self.ask(self.committee(Party::Sponsor).longestAnswer());
+        let terms = Terms {
+            nonce: B256::ZERO,
+            cid: terms::job_digest(&setting.job.cid).expect("a job"),
+            root: setting.job.root().0.into(),
+            class: manifest.machine.class as u8,
+            stepsPerSegment: STEPS_PER_SEGMENT,
+            results: manifest.results.len() as u8,
+            token: self.token,
+            slots,
+            reward: REWARD,
+            bond: BOND,
+            acceptUntil: U40::from(self.block(BlockNumberOrTag::Latest).header.timestamp + 3600),
+            submitTime: 3600,
+            window: WINDOW,
+            moveTime: MOVE_TIME,
+            disclosure: 0,
+            auditsPerMillion: U24::ZERO,
+            auditors: Vec::new(),
+            arbitrator: self.committee,
+            arbitrationTime: longest + MOVE_TIME,
+            arbitrationFee: FEE,
+            challengeBond: CHALLENGE_BOND,
+            compensation: COMPENSATION,
+        };
+        assert_eq!(terms::differences(&terms, &setting.job.cid, manifest, setting.job.root()), []);
+        self.send(self.market(Party::Sponsor).post(terms.clone()));
+        ids::job_id(self.anvil.chain_id(), self.market, self.account(Party::Sponsor), &terms)
+    }
+
+    /// Takes a slot; afterwards the setting has the run's id. `number` tells the slots apart.
+    pub fn accept(&self, job: B256, setting: &mut Setting, number: u8) -> (B256, alloy::primitives::Bytes) {
+        let data_root = DataRoot(setting.capsule.root.0);
+        let pack = Pack::open(setting.capsule.bytes.clone()).expect("a capsule");
+        let blind_hash = B256::from(keccak256(&inputs::blind(pack.salt()).0).0);
+        let nonce = B256::repeat_byte(number);
+        let receipt = self.send(self.market(Party::Client).accept(job, data_root.0.into(), blind_hash, nonce));
+        let slot = ids::slot_id(job, self.account(Party::Client), data_root.0.into(), blind_hash, nonce);
+        let source = randomness::source(receipt.block_number.expect("a block"));
+        let provider = self.provider(Party::Other);
+        self.wait(async { provider.anvil_mine(Some(randomness::DELAY + 1), None).await }).expect("blocks");
+        let block = self.block(source.into());
+        setting.run_id = market_run_id(
+            self.anvil.chain_id(),
+            &self.market,
+            &slot,
+            &self.account(Party::Client),
+            data_root,
+            &block.header.mix_hash,
+        );
+        (slot, randomness::encoded(&block.header.inner))
+    }
+
+    /// Submits a run with these states, the last of which is this header alone.
+    pub fn submit(
+        &self,
+        setting: &Setting,
+        accepted: (B256, alloy::primitives::Bytes),
+        states: &[StateRoot],
+        last: &Header,
+    ) -> Taken {
+        let (slot, header) = accepted;
+        let ends = Level::top(states.len() as u64, STEPS_PER_SEGMENT).ends();
+        let segments = ends.map(|end| states[end as usize - 1]).collect();
+        let body = Body::new(setting.job.cid, &setting.job.manifest, last, segments);
+        let store = setting.store();
+        let capsule = files::add_file(&store, &setting.capsule.bytes[..]).expect("added").cid;
+        let bundle = (!body.results.is_empty()).then_some(capsule);
+        let claim = submission::claim(&body, bundle.as_ref(), Some(&capsule)).expect("a claim");
+        let accepted = submission::accepted(body.data_root, body.blind_hash, None);
+        self.send(self.market(Party::Client).submit(slot, accepted, claim.submission, claim.siblings, header));
+        Taken { slot, run: claim.run.into() }
+    }
+}
+
+/// Roots as contracts take them.
+pub fn words(roots: &[StateRoot]) -> Vec<B256> {
+    roots.iter().map(|root| B256::from(root.0)).collect()
+}

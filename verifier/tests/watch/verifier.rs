@@ -1,0 +1,115 @@
+//! A verifier of the tests: the program with a home, a wallet and a policy of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use alloy::primitives::Address;
+use alloy::signers::k256::elliptic_curve::rand_core::OsRng;
+use alloy::signers::local::PrivateKeySigner;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::lies::PROGRAM;
+use crate::net::Net;
+
+pub struct Verifier {
+    folder: TempDir,
+    pub account: Address,
+    settings: Vec<(&'static str, String)>,
+    store: PathBuf,
+    process: Option<Child>,
+}
+
+impl Verifier {
+    /// A verifier that has coins and tokens, gets blocks from this folder, and goes by this policy.
+    pub fn new(net: &Net, store: &Path, policy: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = folder.path().join("home");
+        fs::create_dir_all(home.join("wallets")).expect("a folder");
+        fs::write(folder.path().join("password"), "correct horse\n").expect("a file");
+        let key = PrivateKeySigner::random();
+        let made = folder.path().join("made");
+        fs::create_dir(&made).expect("a folder");
+        PrivateKeySigner::encrypt_keystore(&made, &mut OsRng, key.to_bytes(), "correct horse", Some("k"))
+            .expect("kept");
+        let keystore = fs::read(made.join("k")).expect("a keystore");
+        let mut keystore: Value = serde_json::from_slice(&keystore).expect("JSON");
+        keystore["address"] = json!(alloy::hex::encode(key.address()));
+        fs::write(home.join("wallets/default.json"), keystore.to_string()).expect("a file");
+        fs::write(folder.path().join("policy.toml"), policy).expect("a file");
+        net.fund(key.address());
+        let settings = vec![
+            ("FEDMKT_HOME", home.display().to_string()),
+            ("FEDMKT_RPC", net.url()),
+            ("FEDMKT_CHAIN_ID", "31337".into()),
+            ("FEDMKT_MARKET", net.market.to_string()),
+            ("FEDMKT_CONFIRMATIONS", "1".into()),
+            ("FEDMKT_WALLET_PASSWORD_FILE", folder.path().join("password").display().to_string()),
+        ];
+        Self { folder, account: key.address(), settings, store: store.to_owned(), process: None }
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).stdin(Stdio::null()).current_dir(self.folder.path());
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    fn watch(&self) -> Command {
+        let store = self.store.to_str().expect("a path").to_owned();
+        self.command(&["watch", "--policy", "policy.toml", "--store", &store, "--pause", "1"])
+    }
+
+    /// Begins to watch. What it logs is in a file.
+    pub fn start(&mut self) {
+        assert!(self.process.is_none());
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).expect("a log");
+        self.process = Some(self.watch().stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
+    }
+
+    /// What a second process with the same folder says.
+    pub fn start_again(&self) -> Output {
+        self.watch().output().expect("it starts")
+    }
+
+    /// Ends it at once, wherever it is.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.kill().expect("ended");
+        process.wait().expect("ended");
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn end(&mut self) -> Option<i32> {
+        let mut process = self.process.take().expect("it runs");
+        // SAFETY: the process is a child that was not waited for.
+        unsafe { libc::kill(process.id() as i32, libc::SIGTERM) };
+        process.wait().expect("ended").code()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// What a command prints, when it succeeds.
+    #[track_caller]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.command(arguments).arg("--json").output().expect("it starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+}
+
+impl Drop for Verifier {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.account, self.log());
+        }
+    }
+}
