@@ -300,3 +300,58 @@ fn results_that_cannot_be_had_cost_the_client_its_bond_and_such_a_lie_the_challe
     let left = FEE + BOND - COMPENSATION;
     scene.settle(FUNDS - BOND + COMPENSATION, FUNDS - CHALLENGE_BOND + COMPENSATION, FUNDS, left);
 }
+
+#[test]
+fn two_challenges_are_answered_though_the_receipt_is_lost() {
+    let Some(scene) = Scene::begin("two challenges") else { return };
+    let client = &scene.client;
+    let slot = scene.slot.to_string();
+    let open = ["challenge", "open", &slot, "--yes"];
+    let ids = [&scene.challenger, &scene.sponsor].map(|party| party.fedmkt(&open).text().to_owned());
+    assert_ne!(ids[0], ids[1]);
+
+    // The leaves are in no receipt any more; and without the capsule nothing can be computed.
+    for pin in client.fedmkt(&["store", "ls", "--json"]).json().as_array().expect("a list") {
+        let cid = pin["cid"].as_str().expect("a CID");
+        if client.fedmkt(&["inspect", cid, "--json"]).json()["kind"] == "receipt" {
+            client.fedmkt(&["store", "unpin", cid]).text();
+        }
+    }
+    client.fedmkt(&["store", "gc", "--now"]).text();
+    let capsules = client.path("home/capsules");
+    std::fs::rename(&capsules, client.path("elsewhere")).expect("moved");
+    scene.defend().fails(1, "is damaged or gone");
+    std::fs::rename(client.path("elsewhere"), &capsules).expect("moved back");
+    let said = scene.defend();
+    assert_eq!(said.text().matches(r#""event":"leaves""#).count(), 2, "{}", said.stderr);
+    assert_eq!(said.stderr.matches("Computing the leaves").count(), 1, "what was computed is kept");
+
+    scene.net.wait(3601);
+    assert_eq!(scene.defend().text().matches(r#""event":"concluded""#).count(), 2);
+    let spent = REWARD + CHALLENGE_BOND;
+    scene.settle(FUNDS + REWARD + 2 * COMPENSATION, FUNDS - CHALLENGE_BOND, FUNDS - spent, 2 * FEE);
+}
+
+#[test]
+fn a_chain_that_goes_back_in_a_dispute_is_told_again() {
+    let Some(scene) = Scene::begin("a reorganisation in a dispute") else { return };
+    let (net, challenger) = (&scene.net, &scene.challenger);
+    let slot = scene.slot.to_string();
+    let id = challenger.fedmkt(&["challenge", "open", &slot, "--yes"]).text().to_owned();
+    let state = |id: &str| challenger.fedmkt(&["challenge", "show", id, "--json"]).json()["state"].clone();
+    let before = net.ask("evm_snapshot", serde_json::json!([]));
+    scene.defend().text();
+    assert_eq!(state(&id), "wants a choice");
+    assert_eq!(net.ask("evm_revert", serde_json::json!([before])), true);
+    assert_eq!(state(&id), "wants leaves", "the chain forgot the leaves");
+    assert!(scene.defend().text().contains(r#""event":"leaves""#));
+    assert_eq!(state(&id), "wants a choice");
+
+    // Another challenge decides the slot: this one is void, and nobody has lost it.
+    let other = scene.sponsor.fedmkt(&["challenge", "open", &slot, "--kind", "capsule", "--yes"]).text().to_owned();
+    net.rule(CLIENT_WRONG, [0; 32]);
+    assert_eq!(scene.sponsor.fedmkt(&["challenge", "conclude", &other]).text(), "won");
+    assert_eq!(challenger.fedmkt(&["challenge", "conclude", &id]).text(), "void");
+    assert_eq!(challenger.fedmkt(&["challenge", "list", "--json"]).json().as_array().map(Vec::len), Some(0));
+    scene.settle(FUNDS - BOND, FUNDS, FUNDS + COMPENSATION, BOND - COMPENSATION);
+}

@@ -39,8 +39,8 @@ pub enum Command {
     /// Dispute a submission: put up the challenger's bond, and get the challenge's id
     #[command(after_help = "\
 Examples:
-  fedmkt challenge open 0x... --kind results       # the results cannot be had, or are not what was proven
-  fedmkt challenge open 0x...                      # the run went otherwise than its trace says
+  fedmkt challenge open 0x... --kind results     # the results cannot be had
+  fedmkt challenge open 0x...                    # the run went otherwise than its trace says
 
 Of kind step: somebody must then name the first wrong leaf within the job's time for a move, or the bond is lost.
 `fedmkt-verify watch` computes and names it, with the same wallet.

@@ -42,11 +42,11 @@ const SLOT_REFUTED: u8 = 8;
 /// Answer challenges of your submissions with what was kept of the runs, until nothing can be disputed any more
 ///
 /// Looks at the chain again and again. Whoever is silent in a dispute loses it: let this run from submitting to the end of
-/// the window, or look once a day with --once.
+/// the window, or look with --once, more often than the job's time for a move.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  fedmkt defend                  # all your slots, until they have ended or their windows have passed
+  fedmkt defend                  # all your slots, until nothing can happen to them
   fedmkt defend 0x... --json     # one slot; a line of JSON for each thing that happens
   fedmkt defend --once           # what is wanted now, for a timer
 
