@@ -5,14 +5,30 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use rustix::net::{SendAncillaryBuffer, SendFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags};
 
 const SUCCEEDED: i32 = 99;
+
+/// Takes a request, whatever it is, and gives the first file that comes with it.
+fn take_request(channel: &OwnedFd) -> File {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut packet = vec![0; 1 << 16];
+    let slices = &mut [io::IoSliceMut::new(&mut packet)];
+    rustix::net::recvmsg(channel, slices, &mut control, RecvFlags::empty()).expect("a request");
+    let files = control.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(files) => files.collect(),
+        _ => Vec::new(),
+    });
+    files.map(File::from).next().expect("a file")
+}
 
 /// Waits until the host has seen what was sent, and acts.
 fn stay_after<E>(sent: Result<(), E>) -> bool {
@@ -28,6 +44,7 @@ fn main() {
     let walls = fedmkt_runtime::worker::lock_in(data_bytes).expect("locked in");
     let ready = serde_json::json!({ "Ready": { "seccomp": walls.seccomp, "landlock": walls.landlock } });
     let ready = fedmkt_core::dagcbor::encode(&ready);
+    let opened = fedmkt_core::dagcbor::encode(&serde_json::json!({ "Opened": { "compiled": true } }));
     // SAFETY: the channel, as for any worker.
     let channel = unsafe { OwnedFd::from_raw_fd(0) };
     let send = |packet: &[u8]| {
@@ -64,6 +81,19 @@ fn main() {
                 all.push(part);
             }
             true
+        }
+        "say nothing later" => {
+            take_request(&channel);
+            send(&opened).expect("sent");
+            loop {
+                std::hint::spin_loop();
+            }
+        }
+        "fill the disk" => {
+            take_request(&channel);
+            send(&opened).expect("sent");
+            // Now it is asked to write compiled code to a file.
+            take_request(&channel).write_at(&[1], 1 << 30).is_ok()
         }
         "nonsense" => stay_after(send(b"\xff\xfenonsense")),
         "empty" => send(b"").is_err(),

@@ -11,7 +11,7 @@ use fedmkt_runtime::identity::Identity;
 use fedmkt_runtime::job::{Job, Reference};
 use fedmkt_runtime::packed::Packed;
 use fedmkt_runtime::training::{Session, TrainingError};
-use fedmkt_runtime::worker::{Limits, Program, WorkerError};
+use fedmkt_runtime::worker::{CodeCache, Limits, Program, WorkerError};
 use support::Client;
 
 /// The example of this name, which `cargo test` builds.
@@ -86,6 +86,20 @@ fn a_worker_cannot_take_all_memory() {
 }
 
 #[test]
+fn a_worker_cannot_fill_the_disk() {
+    let setting = Setting::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = Program { path: hostile_worker(), arguments: vec!["fill the disk".into()] };
+    let cache = Some(CodeCache { folder: folder.path().into(), key: [1; 32] });
+    let session = Session { program, cache, ..Session::local(&setting.job, &setting.capsule) };
+    match session.worker() {
+        Err(TrainingError::Worker(WorkerError::Died(how))) => assert!(how.contains("SIGXFSZ"), "{how}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing is kept");
+}
+
+#[test]
 fn nonsense_on_the_channel_ends_the_worker() {
     let setting = Setting::new();
     for attempt in ["nonsense", "another reply", "too large", "a flood"] {
@@ -129,4 +143,15 @@ fn a_worker_that_says_nothing_is_ended_in_time() {
     let error = session.worker().expect_err("no answer");
     assert!(matches!(error, TrainingError::Worker(WorkerError::TooLong { .. })), "{error}");
     assert!(started.elapsed() >= Duration::from_secs(5));
+}
+
+#[test]
+fn a_worker_that_says_nothing_later_is_ended_in_time() {
+    let setting = Setting::new();
+    let program = Program { path: hostile_worker(), arguments: vec!["say nothing later".into()] };
+    let limits = Limits { service: Duration::from_millis(200), ..Limits::default() };
+    let session = Session { program, limits, ..Session::local(&setting.job, &setting.capsule) };
+    let mut worker = session.worker().expect("it opens");
+    let error = worker.begin().expect_err("no answer");
+    assert!(matches!(error, WorkerError::TooLong { limit, .. } if limit == limits.service), "{error}");
 }
