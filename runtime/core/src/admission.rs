@@ -2,11 +2,14 @@
 //!
 //! The meaning of a module under the profile is that of the instrumented module; every engine runs exactly that.
 //!
-//! 1. *Scan*: every operator and section is looked up in the profile's allow-list, imports, exports and the restore
-//!    rules are checked, and sizes are held against [`limits`]. All findings are reported at once.
-//! 2. *Validate*: wasmparser checks the module with the profile's features and nothing more.
+//! 1. *Scan*: every section is looked up in the profile's allow-list, imports, exports and globals are checked, and sizes
+//!    are held against [`limits`].
+//! 2. *Validate*: wasmparser checks the module with the profile's features and nothing more; every operator is looked up
+//!    and held against the restore rules.
 //! 3. *Instrument*: NaNs are settled where they can be seen, stack metering goes into the functions, memory gets its
 //!    maximum, mutable globals and the start function get exported names, custom sections go.
+//!
+//! A module that is not admitted is gone through once more, and all findings are reported at once.
 //!
 //! The same bytes and limits give the same bytes. Time and memory are linear in the module's size.
 
@@ -14,6 +17,7 @@ mod findings;
 mod instrument;
 pub mod limits;
 mod nan;
+pub mod operator;
 mod profile;
 mod scan;
 
@@ -89,9 +93,13 @@ pub struct MemoryBounds {
 /// # Errors
 /// With everything that is not allowed.
 pub fn admit(wasm: &[u8], limits: &ModuleLimits) -> Result<Admitted, Refusal> {
-    let module = scan::scan(wasm, limits)?;
-    let bodies = profile::validate(&module)?;
-    Ok(instrument::instrument(&module, &bodies))
+    // What is admitted has its operators read once. Of everything else all that is wrong is found.
+    admit_scanned(&scan::outline(wasm, limits)?).or_else(|_| admit_scanned(&scan::scan(wasm, limits)?))
+}
+
+fn admit_scanned(module: &scan::Module<'_>) -> Result<Admitted, Refusal> {
+    let bodies = profile::validate(module)?;
+    Ok(instrument::instrument(module, &bodies))
 }
 
 #[cfg(test)]

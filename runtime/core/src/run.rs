@@ -434,8 +434,12 @@ fn encode_globals<I: Instance>(admitted: &Admitted, instance: &mut I) -> Box<[u8
 
 fn check_zero(image: &[u8], from: u64, to: u64) -> Result<(), ImageError> {
     // In words: a drive has hundreds of megabytes after a small image.
-    let (words, rest) = image[from as usize..to as usize].as_chunks::<8>();
-    let zero = words.iter().all(|word| u64::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0);
+    // SAFETY: every pattern of bits is a number.
+    let (before, words, after) = unsafe { image[from as usize..to as usize].align_to::<u64>() };
+    let (lines, rest) = words.as_chunks::<8>();
+    let zero = before.iter().chain(after).all(|&byte| byte == 0)
+        && rest.iter().all(|&word| word == 0)
+        && lines.iter().all(|line| line.iter().fold(0, |any, word| any | word) == 0);
     if zero { Ok(()) } else { Err(ImageError::NotZero(from)) }
 }
 

@@ -28,7 +28,8 @@ const VALUE_STACK_BYTES: usize = 8 * 8 * limits::STACK_WORDS as usize;
 /// Frames of wasmi's call stack: more than admission lets a guest have.
 const CALL_DEPTH: usize = 2 * (limits::STACK_WORDS / limits::FRAME_WORDS) as usize;
 
-/// wasmi, translating eagerly.
+/// wasmi. It translates a function when it is called first: admission has validated all of them, and most of a trainer's
+/// functions are not called in most steps.
 #[derive(Clone, Debug)]
 pub struct Wasmi(wasmi::Engine);
 
@@ -61,7 +62,7 @@ impl Wasmi {
     pub fn new() -> Self {
         let mut config = Config::default();
         config
-            .compilation_mode(CompilationMode::Eager)
+            .compilation_mode(CompilationMode::Lazy)
             .ignore_custom_sections(true)
             .set_max_stack_height(VALUE_STACK_BYTES)
             .set_max_recursion_depth(CALL_DEPTH);

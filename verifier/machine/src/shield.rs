@@ -18,6 +18,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use fedmkt_core::admission::operator::Current;
 use wasm_encoder::{CodeSection, Encode, Function, Instruction, Module, RawSection};
 use wasmparser::{BinaryReaderError, BlockType, FuncType, FunctionBody, Operator, Parser, Payload, ValType};
 
@@ -193,15 +194,17 @@ impl<'a> Body<'a> {
             leaves: false,
         };
         let mut harmless = false;
+        let mut current = Current::default();
         while !operators.eof() {
-            let (operator, start) = operators.read_with_offset()?;
+            let start = operators.original_position();
+            let operator = current.read(&mut operators)?;
             let end = operators.original_position();
             if matches!(operator, Operator::Select | Operator::TypedSelect { .. }) && !harmless {
                 this.copy(start);
                 this.push(&[Instruction::I32Const(0), Instruction::I32GtU]);
             }
-            harmless = is_harmless(&operator);
-            this.operator(&operator, start, end)?;
+            harmless = is_harmless(operator);
+            this.operator(operator, start, end)?;
         }
         this.copy(body.range().end);
         locals.extend(this.added.iter().map(|ty| (1, *ty)));

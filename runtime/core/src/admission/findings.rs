@@ -74,6 +74,11 @@ impl Findings {
         }
     }
 
+    /// An error if there is any finding.
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        if self.kept.is_empty() { Ok(()) } else { Err(Refusal { findings: self.kept.clone(), more: self.more }) }
+    }
+
     pub(super) fn into_result(self) -> Result<(), Refusal> {
         if self.kept.is_empty() { Ok(()) } else { Err(Refusal { findings: self.kept, more: self.more }) }
     }

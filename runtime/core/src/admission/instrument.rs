@@ -10,10 +10,10 @@ use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, Encode, ExportKind, ExportSection, Function, GlobalSection, GlobalType, Ieee32,
     Ieee64, Instruction, MemorySection, MemoryType, RawSection, SectionId, ValType,
 };
-use wasmparser::{BinaryReader, FunctionBody, Operator};
+use wasmparser::{BinaryReader, FunctionBody};
 
 use super::nan::{Added, Insertion, Shape, Type};
-use super::profile::BodyFacts;
+use super::profile::{BodyFacts, Return};
 use super::scan::Module;
 use super::{Admitted, MemoryBounds, MutableGlobal, START_EXPORT, limits};
 
@@ -192,7 +192,7 @@ fn code_section(module: &Module<'_>, facts: &[BodyFacts], types: &mut ResultType
         if meter.is_none() && facts.insertions.is_empty() {
             section.raw(&module.wasm[body.range()]);
         } else {
-            section.function(&rewritten(module.wasm, body, ty.params().len(), &facts.insertions, meter));
+            section.function(&rewritten(module.wasm, body, ty.params().len(), facts, meter));
         }
     }
     section
@@ -209,13 +209,7 @@ struct Meter {
 
 /// The body with NaNs settled and its frame counted on the way in and out. `return` then becomes a branch out of a block
 /// around the body, to which branches to the function's own label lead as well.
-fn rewritten(
-    wasm: &[u8],
-    body: &FunctionBody<'_>,
-    params: usize,
-    insertions: &[Insertion],
-    meter: Option<Meter>,
-) -> Function {
+fn rewritten(wasm: &[u8], body: &FunctionBody<'_>, params: usize, facts: &BodyFacts, meter: Option<Meter>) -> Function {
     const READ: &str = "the body was read before";
     let locals = body.get_locals_reader().expect(READ);
     let mut groups: Vec<_> = locals
@@ -226,7 +220,7 @@ fn rewritten(
         })
         .collect();
     let first_scratch = params as u32 + groups.iter().map(|(count, _)| count).sum::<u32>();
-    let scratch = Scratch::new(insertions, first_scratch, &mut groups);
+    let scratch = Scratch::new(&facts.insertions, first_scratch, &mut groups);
     let mut out = Function::new(groups);
     if let Some(Meter { words, block, counter }) = meter {
         out.instruction(&Instruction::GlobalGet(counter))
@@ -242,26 +236,17 @@ fn rewritten(
             .instruction(&Instruction::Block(block));
     }
 
-    let mut operators = body.get_operators_reader().expect(READ);
+    let operators = body.get_operators_reader().expect(READ);
     let mut copy = Copy { wasm, done: operators.original_position(), out };
-    let mut insertions = insertions.iter().copied().peekable();
-    let mut depth = 0;
-    while meter.is_some() && !operators.eof() {
-        let (operator, offset) = operators.read_with_offset().expect(READ);
-        match operator {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => depth += 1,
-            // The last `end` closes the block around the body.
-            Operator::End => depth -= i32::from(depth > 0),
-            Operator::Return => {
-                while let Some(insertion) = insertions.next_if(|insertion| insertion.at <= offset) {
-                    copy.insert(insertion, &scratch);
-                }
-                copy.up_to(offset);
-                copy.out.instruction(&Instruction::Br(depth as u32));
-                copy.done = operators.original_position();
-            }
-            _ => {}
+    let mut insertions = facts.insertions.iter().copied().peekable();
+    let returns = if meter.is_some() { &facts.returns[..] } else { &[] };
+    for &Return { start, end, depth } in returns {
+        while let Some(insertion) = insertions.next_if(|insertion| insertion.at <= start) {
+            copy.insert(insertion, &scratch);
         }
+        copy.up_to(start);
+        copy.out.instruction(&Instruction::Br(depth));
+        copy.done = end;
     }
     for insertion in insertions {
         copy.insert(insertion, &scratch);

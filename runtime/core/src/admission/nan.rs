@@ -138,13 +138,14 @@ impl Masks {
 
     /// Whether that changed anything.
     fn add_all(&mut self, other: &Self) -> bool {
-        let before = *self;
+        let mut added = 0;
         for (plane, others) in self.0.iter_mut().zip(&other.0) {
             for (word, other) in plane.iter_mut().zip(others) {
+                added |= other & !*word;
                 *word |= other;
             }
         }
-        *self != before
+        added != 0
     }
 
     /// The state where branches meet that bring these states, given what is seen later.
@@ -168,7 +169,13 @@ impl Masks {
             let lost = |plane: usize| self.0[plane][word] & !there.0[plane][word];
             (lost(1) | lost(2)) & there.0[0][word]
         });
-        (0..=u8::MAX).filter(move |slot| words[usize::from(slot / 64)] >> (slot % 64) & 1 == 1)
+        words.into_iter().zip((0..=u8::MAX).step_by(64)).flat_map(|(mut left, first)| {
+            core::iter::from_fn(move || {
+                let bit = left.trailing_zeros() as u8;
+                left &= left.checked_sub(1)?;
+                Some(first + bit)
+            })
+        })
     }
 }
 

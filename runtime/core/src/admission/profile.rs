@@ -9,9 +9,10 @@ use wasmparser::{
 };
 
 use super::findings::{Refusal, refuse};
-use super::limits;
 use super::nan::{Insertion, Planner};
-use super::scan::Module;
+use super::operator::Current;
+use super::scan::{Module, breaks_restore};
+use super::{Form, limits};
 
 /// The features with which modules are validated.
 pub(super) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
@@ -105,11 +106,23 @@ pub(super) struct BodyFacts {
     pub(super) frame_words: u32,
     /// Whether it calls functions of the module.
     pub(super) calls: bool,
+    /// Where it returns, in order.
+    pub(super) returns: Vec<Return>,
     /// What makes its NaNs the same everywhere, in order.
     pub(super) insertions: Vec<Insertion>,
 }
 
-/// Validates a module with the profile's features.
+/// A `return`.
+pub(super) struct Return {
+    /// The offset in the module of its first byte.
+    pub(super) start: usize,
+    /// ... and of the next operator.
+    pub(super) end: usize,
+    /// How many blocks are open there.
+    pub(super) depth: u32,
+}
+
+/// Validates a module with the profile's features, and refuses what [`scan`](super::scan::scan) finds in bodies.
 pub(super) fn validate(module: &Module<'_>) -> Result<Vec<BodyFacts>, Refusal> {
     let wasm = module.wasm;
     let mut validator = Validator::new_with_features(FEATURES);
@@ -117,6 +130,8 @@ pub(super) fn validate(module: &Module<'_>) -> Result<Vec<BodyFacts>, Refusal> {
     let mut facts = Vec::new();
     let mut planner = Planner::new(module);
     let mut grown = wasm.len();
+    let stepper = module.form != Form::Command;
+    let mut current = Current::default();
     let vector_results: Vec<bool> = module.types.iter().map(|ty| ty.results().contains(&ValType::V128)).collect();
     let invalid = |error: wasmparser::BinaryReaderError| {
         refuse(format!("not valid WebAssembly under this profile: {}", error.message()), error.offset())
@@ -125,6 +140,9 @@ pub(super) fn validate(module: &Module<'_>) -> Result<Vec<BodyFacts>, Refusal> {
         let payload = payload.map_err(invalid)?;
         let ValidPayload::Func(function, body) = validator.payload(&payload).map_err(invalid)? else { continue };
         let index = function.index;
+        if body.range().len() > limits::FUNCTION_BYTES {
+            return Err(refuse("a function is too long", body.range().start));
+        }
         let mut function = function.into_validator(allocations);
         let mut reader = body.get_binary_reader();
         function.read_locals(&mut reader).map_err(invalid)?;
@@ -135,26 +153,40 @@ pub(super) fn validate(module: &Module<'_>) -> Result<Vec<BodyFacts>, Refusal> {
         let ty = &module.types[module.functions[facts.len()] as usize];
         planner.begin(ty, (0..function.len_locals()).map(|local| function.get_local_type(local)));
         let (mut height, mut vectors, mut calls) = (0, false, false);
+        let mut returns = Vec::new();
         let mut operators = OperatorsReader::new(reader);
         while !operators.eof() {
-            let (operator, offset) = operators.read_with_offset().map_err(invalid)?;
-            let taken = match operator {
+            let offset = operators.original_position();
+            let operator = current.read(&mut operators).map_err(invalid)?;
+            let end = operators.original_position();
+            let taken = match *operator {
                 Operator::Drop | Operator::GlobalSet { .. } => function.get_operand_type(0),
                 Operator::Select => function.get_operand_type(1),
                 _ => None,
             };
-            function.op(offset, &operator).map_err(invalid)?;
-            let subject = match operator {
+            function.op(offset, operator).map_err(invalid)?;
+            let refused = match operator {
+                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+                    function.control_stack_height() > limits::NESTING + 1
+                }
+                Operator::BrTable { targets } => targets.len() > limits::BRANCH_TARGETS,
+                Operator::Return => {
+                    returns.push(Return { start: offset, end, depth: function.control_stack_height() - 1 });
+                    false
+                }
+                operator => stepper && breaks_restore(operator).is_some(),
+            };
+            let subject = match *operator {
                 Operator::GlobalGet { .. } => function.get_operand_type(0),
                 _ => taken,
             };
-            if !planner.record(&operator, subject.flatten(), offset, operators.original_position()) {
+            if refused || !planner.record(operator, subject.flatten(), offset, end) {
                 return Err(refuse("an operator that this profile does not know", offset));
             }
             height = height.max(function.operand_stack_height());
             // Only the newest operands can be vectors that were not seen before, or results that came together.
             vectors |= (0..2).any(|depth| function.get_operand_type(depth) == Some(Some(ValType::V128)));
-            vectors |= match operator {
+            vectors |= match *operator {
                 Operator::Call { function_index } => function_index
                     .checked_sub(module.imported_functions)
                     .is_some_and(|defined| vector_results[module.functions[defined as usize] as usize]),
@@ -165,7 +197,7 @@ pub(super) fn validate(module: &Module<'_>) -> Result<Vec<BodyFacts>, Refusal> {
                 },
                 _ => false,
             };
-            calls |= match operator {
+            calls |= match *operator {
                 Operator::Call { function_index } => function_index >= module.imported_functions,
                 Operator::CallIndirect { .. } => true,
                 _ => false,
@@ -196,7 +228,7 @@ pub(super) fn validate(module: &Module<'_>) -> Result<Vec<BodyFacts>, Refusal> {
                 body.range().start,
             ));
         }
-        facts.push(BodyFacts { frame_words: words + height * if vectors { 2 } else { 1 }, calls, insertions });
+        facts.push(BodyFacts { frame_words: words + height * if vectors { 2 } else { 1 }, calls, returns, insertions });
         allocations = function.into_allocations();
     }
     Ok(facts)

@@ -12,6 +12,7 @@ use wasmparser::{
 };
 
 use super::findings::{Finding, Findings, Place, Refusal, refuse};
+use super::operator::Current;
 use super::{Form, MemoryBounds, ModuleLimits, RESERVED_PREFIX, limits, profile};
 use crate::image::MAX_GLOBALS;
 use crate::wasi::{Function, ValueType};
@@ -38,21 +39,33 @@ pub(super) struct Module<'a> {
     pub(super) warnings: Vec<Finding>,
 }
 
+/// Scans a module without its operators. It may be refused for less than all that is wrong with it.
+pub(super) fn outline<'a>(wasm: &'a [u8], allowed: &ModuleLimits) -> Result<Module<'a>, Refusal> {
+    let scan = scan_sections(wasm, false)?;
+    scan.findings.check()?;
+    scan.finish(wasm, allowed)
+}
+
 /// Scans a module.
 pub(super) fn scan<'a>(wasm: &'a [u8], allowed: &ModuleLimits) -> Result<Module<'a>, Refusal> {
+    let mut scan = scan_sections(wasm, true)?;
+    scan.bodies();
+    scan.finish(wasm, allowed)
+}
+
+fn scan_sections(wasm: &[u8], names: bool) -> Result<Scan<'_>, Refusal> {
     if wasm.len() > limits::MODULE_BYTES {
         return Err(refuse(format!("the module has {} bytes, the limit is {}", wasm.len(), limits::MODULE_BYTES), 0));
     }
     let mut scan = Scan::default();
     for payload in Parser::new(0).parse_all(wasm) {
         // After a parse error nothing that follows can be believed.
-        if let Err(error) = payload.and_then(|payload| scan.section(&payload)) {
+        if let Err(error) = payload.and_then(|payload| scan.section(&payload, names)) {
             scan.findings.add(format!("not WebAssembly: {}", error.message()), Some(at(error.offset())));
             break;
         }
     }
-    scan.bodies();
-    scan.finish(wasm, allowed)
+    Ok(scan)
 }
 
 fn at(offset: usize) -> Place {
@@ -89,7 +102,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn section(&mut self, payload: &Payload<'a>) -> wasmparser::Result<()> {
+    fn section(&mut self, payload: &Payload<'a>, names: bool) -> wasmparser::Result<()> {
         if let Some((id, range)) = payload.as_section()
             && id != 0
             && id != 10
@@ -236,7 +249,7 @@ impl<'a> Scan<'a> {
             Payload::CodeSectionEntry(body) => self.bodies.push(body.clone()),
             Payload::CodeSectionStart { .. } | Payload::End(_) => {}
             Payload::CustomSection(section) => {
-                if let wasmparser::KnownCustom::Name(names) = section.as_known() {
+                if names && let wasmparser::KnownCustom::Name(names) = section.as_known() {
                     self.read_names(names);
                 }
             }
@@ -322,7 +335,10 @@ impl<'a> Scan<'a> {
             }
             self.bodies.push(body);
         }
-        if stepper {
+    }
+
+    fn globals(&mut self) {
+        if self.is_stepper() {
             for offset in core::mem::take(&mut self.reference_globals) {
                 self.find(
                     "a stepper cannot have mutable globals that hold references: they cannot be saved between steps",
@@ -340,9 +356,10 @@ impl<'a> Scan<'a> {
     ) -> wasmparser::Result<()> {
         let mut operators = body.get_operators_reader()?;
         let mut nesting = 0u32;
+        let mut current = Current::default();
         while !operators.eof() {
-            let (operator, offset) = operators.read_with_offset()?;
-            let what = match &operator {
+            let offset = operators.original_position();
+            let what = match current.read(&mut operators)? {
                 refused if profile::refused_feature(refused).is_some() => {
                     let feature = profile::refused_feature(refused).unwrap_or_default();
                     Some(format!("{feature} is not in the profile: build without this feature"))
@@ -398,6 +415,7 @@ impl<'a> Scan<'a> {
     }
 
     fn finish(mut self, wasm: &'a [u8], allowed: &ModuleLimits) -> Result<Module<'a>, Refusal> {
+        self.globals();
         let mut warnings = Vec::new();
         let start = self.check_entry("_start", &[]);
         let initialize = self.check_entry("_initialize", &[]);
@@ -460,7 +478,7 @@ impl<'a> Scan<'a> {
 }
 
 /// The name of an operator that changes what a state image does not hold.
-fn breaks_restore(operator: &Operator<'_>) -> Option<&'static str> {
+pub(super) fn breaks_restore(operator: &Operator<'_>) -> Option<&'static str> {
     match operator {
         Operator::TableSet { .. } => Some("table.set"),
         Operator::TableGrow { .. } => Some("table.grow"),
