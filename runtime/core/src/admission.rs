@@ -94,7 +94,8 @@ pub struct MemoryBounds {
 /// With everything that is not allowed.
 pub fn admit(wasm: &[u8], limits: &ModuleLimits) -> Result<Admitted, Refusal> {
     // What is admitted has its operators read once. Of everything else all that is wrong is found.
-    admit_scanned(&scan::outline(wasm, limits)?).or_else(|_| admit_scanned(&scan::scan(wasm, limits)?))
+    let quickly = scan::outline(wasm, limits).and_then(|module| admit_scanned(&module));
+    quickly.or_else(|_| admit_scanned(&scan::scan(wasm, limits)?))
 }
 
 fn admit_scanned(module: &scan::Module<'_>) -> Result<Admitted, Refusal> {
