@@ -9,7 +9,6 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fedmkt_core::image::{Header, Status};
@@ -86,8 +85,8 @@ pub struct Rerun<'a> {
     segments: Vec<StateRoot>,
 }
 
-/// Whether somebody wants a computation to stop.
-struct Until<'a>(&'a AtomicBool);
+/// Asks whether a computation is to stop.
+struct Until<'a>(&'a dyn Fn() -> bool);
 
 impl Observer for Until<'_> {
     fn starts(&mut self, _: &Worker) -> Result<(), TrainingError> {
@@ -97,13 +96,13 @@ impl Observer for Until<'_> {
     fn advanced(&mut self, _: &mut Worker) {}
 
     fn stop(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        (self.0)()
     }
 }
 
 impl<'a> Rerun<'a> {
     /// Runs to the end, from the last checkpoint in `folder` on. A checkpoint is written whenever `interval` has passed.
-    /// `None` when `stop` became true; the same call goes on later.
+    /// `None` when `stop` said so; the same call goes on later.
     ///
     /// # Errors
     /// When this computer cannot.
@@ -111,7 +110,7 @@ impl<'a> Rerun<'a> {
         session: Session<'a>,
         folder: &Path,
         interval: Duration,
-        stop: &AtomicBool,
+        stop: &dyn Fn() -> bool,
     ) -> Result<Option<Self>, RerunError> {
         let failed = |error| RerunError::Folder { path: folder.to_owned(), error };
         let mut checkpoints =

@@ -307,7 +307,8 @@ impl<'a> Watcher<'a> {
                         count(&self.metrics.failed);
                         format!("cannot tell ({tries} times): {why}")
                     }
-                    Finding::Waiting | Finding::Skipped { .. } => return Ok(()),
+                    Finding::Skipped { why } => format!("not checked: {why}"),
+                    Finding::Waiting => return Ok(()),
                 };
                 self.note(slot, &text)?;
                 checked.finding = finding;

@@ -7,7 +7,6 @@ mod lies;
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use fedmkt_core::roots::StateRoot;
@@ -19,7 +18,7 @@ use lies::{Dice, KINDS, Liar, STEPS, STEPS_PER_SEGMENT, Setting};
 
 fn rerun<'a>(setting: &'a Setting, folder: &Path) -> Rerun<'a> {
     fs::create_dir_all(folder).expect("a folder");
-    Rerun::run(setting.session(), folder, Duration::ZERO, &AtomicBool::new(false)).expect("run").expect("not stopped")
+    Rerun::run(setting.session(), folder, Duration::ZERO, &|| false).expect("run").expect("not stopped")
 }
 
 /// Narrows a dispute down: the first wrong segment and step, and the state before it.
@@ -75,7 +74,7 @@ fn a_rerun_that_was_stopped_goes_on_and_comes_to_the_same() {
     let whole = rerun(&setting, &setting.folder.path().join("whole")).body();
     let folder = setting.folder.path().join("parts");
     fs::create_dir(&folder).expect("a folder");
-    let stopped = Rerun::run(setting.session(), &folder, Duration::ZERO, &AtomicBool::new(true)).expect("run");
+    let stopped = Rerun::run(setting.session(), &folder, Duration::ZERO, &|| true).expect("run");
     assert!(stopped.is_none());
     let states = fs::read_dir(&folder).expect("a folder").flatten();
     assert!(states.filter(|entry| entry.path().extension().is_some_and(|end| end == "state")).count() > 0);

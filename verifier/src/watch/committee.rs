@@ -16,7 +16,6 @@ use fedmkt_core::roots::StateRoot;
 use fedmkt_market::chain::Chain;
 use fedmkt_runtime::message::sentence;
 
-use super::challenges::{STEP, WANTS_RULING};
 use super::database::{Answer, Asked, Vote, now, random};
 use super::metrics::count;
 use super::work::{Task, again_at};
@@ -26,6 +25,12 @@ use super::{View, Watcher};
 const DRAWING: u8 = 1;
 const VOTING: u8 = 2;
 const ANSWERED: u8 = 3;
+
+/// The kind of questions about a step, as the contract numbers it.
+const STEP: u8 = 0;
+
+/// The state of a challenge in which the arbitrator is to answer, as the contract numbers it. What comes after has ended.
+const WANTS_RULING: u8 = 3;
 
 /// So many blocks are looked at again for questions: a reorganisation may have brought others.
 const AGAIN: u64 = 64;

@@ -80,12 +80,14 @@ pub struct Challenged {
     pub challenge: B256,
     /// The slot.
     pub slot: B256,
-    /// What it is about: 0 step, 1 results, 2 capsule.
-    pub kind: u8,
+    /// What it is about: step, results or capsule.
+    pub kind: String,
     /// What was found wrong, at each level so far.
     pub choices: Vec<Chosen>,
-    /// How it stands: the contract's number.
-    pub state: u8,
+    /// How it stands, in words.
+    pub state: String,
+    /// Whether it has ended.
+    pub ended: bool,
 }
 
 /// The leaf that was named as the first wrong one of a level.

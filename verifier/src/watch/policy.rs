@@ -17,6 +17,7 @@
 //! at-once = 2             # runs that are made again at the same time
 //! most-bytes = 1000000000 # of one job or capsule
 //! disk-bytes = 20000000000 # of all blocks that are kept
+//! most-seconds = 86400    # that checking one submission may take
 //! ```
 
 use std::io;
@@ -110,11 +111,13 @@ pub struct Limits {
     pub most_bytes: u64,
     /// Bytes of all blocks that are kept.
     pub disk_bytes: u64,
+    /// Seconds that checking one submission may take.
+    pub most_seconds: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { at_once: 1, most_bytes: 4 << 30, disk_bytes: 20 << 30 }
+        Self { at_once: 1, most_bytes: 4 << 30, disk_bytes: 20 << 30, most_seconds: 86_400 }
     }
 }
 

@@ -156,6 +156,10 @@ impl Place {
         Ok(folder)
     }
 
+    fn is_ending(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
     fn evidence(&self, subject: &Subject) -> Result<Evidence, Missing> {
         let store = self.store()?;
         let job = evidence::job(&subject.terms, &store, &self.home)?;
@@ -165,8 +169,13 @@ impl Place {
         Ok(Evidence { job, capsule })
     }
 
-    /// Makes the run of a submission again. `None` when everything is to end.
-    fn rerun<'a>(&self, subject: &Subject, evidence: &'a Evidence) -> anyhow::Result<Option<Rerun<'a>>> {
+    /// Makes the run of a submission again. `None` when everything is to end, or `until` has come.
+    fn rerun<'a>(
+        &self,
+        subject: &Subject,
+        evidence: &'a Evidence,
+        until: Option<Instant>,
+    ) -> anyhow::Result<Option<Rerun<'a>>> {
         let claim = evidence::claim(&subject.run);
         let session = Session {
             run_id: claim.run_id,
@@ -174,7 +183,8 @@ impl Place {
             cache: Some(CodeCache { folder: self.home.modules()?, key: self.seal.0 }),
             ..Session::local(&evidence.job, &evidence.capsule)
         };
-        Ok(Rerun::run(session, &self.home.run(claim.run_id)?, CHECKPOINT_EVERY, &self.stop)?)
+        let stop = || self.is_ending() || until.is_some_and(|until| Instant::now() >= until);
+        Ok(Rerun::run(session, &self.home.run(claim.run_id)?, CHECKPOINT_EVERY, &stop)?)
     }
 
     /// Does a task. `None` when everything is to end.
@@ -208,8 +218,10 @@ impl Place {
             Err(missing) => return Some(cannot(missing.to_string())),
         };
         let started = Instant::now();
-        match self.rerun(subject, &evidence) {
-            Ok(None) => None,
+        let most = self.policy.limits.most_seconds;
+        match self.rerun(subject, &evidence, started.checked_add(Duration::from_secs(most))) {
+            Ok(None) if self.is_ending() => None,
+            Ok(None) => Some(Finding::Skipped { why: format!("the run takes longer than {most} s") }),
             Ok(Some(rerun)) => Some(match rerun.differs(&evidence::claim(&subject.run)) {
                 Some(what) => Finding::Differs { what },
                 None => Finding::Agrees { steps: rerun.header().steps, seconds: started.elapsed().as_secs_f64() },
@@ -220,7 +232,7 @@ impl Place {
 
     fn choose(&self, subject: &Subject, level: &Level, leaves: &[StateRoot]) -> anyhow::Result<Option<Chosen>> {
         let evidence = self.evidence(subject)?;
-        let Some(mut rerun) = self.rerun(subject, &evidence)? else { return Ok(None) };
+        let Some(mut rerun) = self.rerun(subject, &evidence, None)? else { return Ok(None) };
         let ours = rerun.leaves(level)?;
         let Some(index) = first_wrong(&ours, leaves).filter(|index| *index < leaves.len()) else {
             anyhow::bail!("every leaf of this level is right");
@@ -251,7 +263,7 @@ impl Place {
     /// `Ok(None)` when everything is to end.
     fn replay(&self, subject: &Subject, state_in: StateRoot, step: u64) -> anyhow::Result<Option<Answer>> {
         let evidence = self.evidence(subject)?;
-        let Some(mut rerun) = self.rerun(subject, &evidence)? else { return Ok(None) };
+        let Some(mut rerun) = self.rerun(subject, &evidence, None)? else { return Ok(None) };
         let machine = self.machine()?;
         let work = tempfile::Builder::new().prefix("step-").tempdir_in(self.home.path())?;
         let before = work.path().join("before");
@@ -277,7 +289,7 @@ impl Place {
                 limit: Limit::of(class),
                 hashes: false,
             },
-            &mut |_| match self.stop.load(Ordering::Relaxed) {
+            &mut |_| match self.is_ending() {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             },

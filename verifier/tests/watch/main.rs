@@ -13,6 +13,9 @@ use alloy::sol_types::SolValue;
 use fedmkt_contracts::{ids, submission};
 use fedmkt_core::roots::StateRoot;
 use fedmkt_core::trace::Level;
+use fedmkt_verifier::cartesi::Cartesi;
+use fedmkt_verifier::qemu::Qemu;
+use fedmkt_verifier::step::Image;
 
 use lies::{Dice, Liar, Lie, STEPS, Setting};
 use net::{
@@ -26,7 +29,6 @@ const BURNED: Address = address!("0x000000000000000000000000000000000000dEaD");
 const WANTS_LEAVES: u8 = 1;
 const WANTS_CHOICE: u8 = 2;
 const WANTS_RULING: u8 = 3;
-const WON: u8 = 4;
 const LOST: u8 = 5;
 const SUBMITTED: u8 = 2;
 const PAID: u8 = 3;
@@ -43,6 +45,15 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(100));
     }
     panic!("it never came: {what}");
+}
+
+/// The best engine that this computer has for replaying a step.
+fn engine() -> &'static str {
+    match (Image::find().is_ok(), Cartesi::find().is_ok(), Qemu::find().is_ok()) {
+        (true, true, _) => "cartesi",
+        (true, _, true) => "qemu",
+        _ => "native",
+    }
 }
 
 /// A client that submitted a lie and stands by it.
@@ -113,7 +124,7 @@ fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
         });
         until("the watcher has seen it", || {
             let told = watcher.json(&["explain", &challenge.to_string()]);
-            told["challenge"]["state"] == u64::from(WON)
+            told["challenge"]["state"] == "won"
         });
         let told = watcher.json(&["explain", &challenge.to_string()]);
         let last = told["challenge"]["choices"].as_array().and_then(|choices| choices.last()).expect("a choice");
@@ -167,8 +178,9 @@ fn a_lying_challenger_pays_and_a_member_that_crashed_after_its_commitment_reveal
     let store = setting.store().folder().to_owned();
     let job = net.post(&setting, 1);
     let policy = format!(
-        "[challenge]\nenabled = false\n[committee]\ncontracts = [\"{}\"]\nengine = \"native\"\n",
-        net.committee
+        "[challenge]\nenabled = false\n[committee]\ncontracts = [\"{}\"]\nengine = \"{}\"\n",
+        net.committee,
+        engine()
     );
     let mut member = Verifier::new(&net, &store, &policy);
     member.json(&["stake", "--committee", &net.committee.to_string(), "add", "500", "--seats", "1"]);

@@ -5,7 +5,6 @@ use std::io::Write;
 use alloy::primitives::B256;
 use anyhow::anyhow;
 use fedmkt_market::receipt::utc;
-use fedmkt_verifier::watch::challenges;
 use fedmkt_verifier::watch::committee::verdict;
 use fedmkt_verifier::watch::database::{Asked, Challenged, Checked, Finding, State};
 use serde_json::json;
@@ -66,7 +65,7 @@ pub fn status(arguments: &arguments::Told) -> Outcome<()> {
     let mut asked = state.questions().or_exit(Exit::Host)?;
     if !arguments.all {
         checked.retain(|checked| checked.ending.is_none());
-        challenges.retain(|challenge| challenge.state < challenges::WON);
+        challenges.retain(|challenge| !challenge.ended);
         asked.retain(|asked| !asked.done);
     }
     let mut out = std::io::stdout().lock();
@@ -79,7 +78,7 @@ pub fn status(arguments: &arguments::Told) -> Outcome<()> {
                 writeln!(out, "submission {}  {}  {}", checked.slot, ending(checked.ending), finding(checked))?;
             }
             for known in &challenges {
-                writeln!(out, "challenge  {}  {}", known.challenge, challenges::state(known.state))?;
+                writeln!(out, "challenge  {}  {}: {}", known.challenge, known.kind, known.state)?;
             }
             for asked in &asked {
                 let found = asked.answer.as_ref().map_or("looking", |answer| verdict(answer.verdict));
@@ -162,7 +161,7 @@ pub fn explain(arguments: &arguments::Explain) -> Outcome<()> {
 }
 
 fn explain_challenge(out: &mut dyn Write, known: &Challenged) -> std::io::Result<()> {
-    writeln!(out, "challenge {}: {}", known.challenge, challenges::state(known.state))?;
+    writeln!(out, "challenge {} of kind {}: {}", known.challenge, known.kind, known.state)?;
     for chosen in &known.choices {
         let (first, last) = (chosen.first, chosen.first + chosen.steps - 1);
         writeln!(out, "  of steps {first} to {last}, part {} is the first wrong one:", chosen.index)?;
