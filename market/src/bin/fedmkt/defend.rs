@@ -72,7 +72,8 @@ pub fn run(arguments: &Defend, settings: &Settings, store: &FolderStore, out: &m
     let client = wallet::address(settings)?;
     let chain = Chain::connect(settings)?;
     let mut follower = Follower::new(&chain, settings)?;
-    let mut board = follower.read(&chain)?;
+    let look = |follower: &mut Follower| anyhow::Ok((follower.read(&chain)?, chain.latest()?.time));
+    let (mut board, mut now) = look(&mut follower)?;
     for id in &arguments.slots {
         let slot = board.slots.get(id).with_context(|| format!("there is no slot {id} in this market"))?;
         if slot.client != client {
@@ -103,7 +104,6 @@ pub fn run(arguments: &Defend, settings: &Settings, store: &FolderStore, out: &m
         board.slots.values().filter(is_meant).filter(|slot| slot.ending.is_none()).map(|slot| slot.id).collect();
     loop {
         let slots: Vec<&Slot> = board.slots.values().filter(is_meant).collect();
-        let now = chain.latest()?.time;
         open.extend(slots.iter().filter(|slot| slot.ending.is_none()).map(|slot| slot.id));
         let followed: Vec<&Slot> = slots.into_iter().filter(|slot| open.contains(&slot.id)).collect();
         let done = defence.answer_all(&board, &followed, now, out)?;
@@ -115,9 +115,10 @@ pub fn run(arguments: &Defend, settings: &Settings, store: &FolderStore, out: &m
             break;
         }
         std::thread::sleep(PAUSE);
-        board = loop {
-            match follower.read(&chain) {
-                Ok(board) => break board,
+        // A node that does not answer for a while is no reason to leave.
+        (board, now) = loop {
+            match look(&mut follower) {
+                Ok(seen) => break seen,
                 Err(error) => eprintln!("{}", sentence(&error)),
             }
             std::thread::sleep(PAUSE);
