@@ -1,6 +1,7 @@
 //! Disputes: a challenger that goes by the library, clients that defend themselves with `fedmkt defend`, and an arbitrator
 //! that says what the test wants.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -235,6 +236,51 @@ fn an_honest_client_is_narrowed_down_to_a_step_defends_itself_and_is_paid() {
     drop(sender);
     drop(program);
     scene.settle(FUNDS + REWARD + COMPENSATION, FUNDS - CHALLENGE_BOND, FUNDS - REWARD, FEE);
+}
+
+#[test]
+fn a_client_that_posts_false_leaves_is_refuted() {
+    let Some(scene) = Scene::begin("false leaves") else { return };
+    let net = &scene.net;
+    let program = Program::of(&scene.challenger, net);
+    let sender = program.sender();
+    let id = program.open(scene.slot, Kind::Step);
+    scene.defend().text();
+    let run = program.board().slots[&scene.slot].submission.clone().expect("a submission").0;
+    let top = program.challenge(id);
+    assert_eq!(dispute::choose(&sender, &run, id, &top.leaves, 0).expect("chosen"), Moved::Yes);
+
+    // Only the last leaf of a lower level can be checked; the others are as the client likes.
+    let mut leaves = vec![StateRoot([7; 32]); SEGMENT as usize];
+    let cheat = Program::of(&scene.client, net);
+    assert!(refusal(dispute::post_leaves(&cheat.sender(), id, &leaves)).contains("but what was submitted says"));
+    leaves[SEGMENT as usize - 1] = top.leaves[0];
+    assert!(refusal(dispute::post_leaves(&sender, id, &leaves)).contains("only the client"));
+    assert_eq!(dispute::post_leaves(&cheat.sender(), id, &leaves).expect("posted"), Moved::Yes);
+    drop(cheat);
+    let below = program.challenge(id);
+    assert_eq!((below.state_in, &below.leaves), (top.state_in, &leaves));
+    // The first state is known to everybody: there is no leaf before.
+    assert_eq!(dispute::choose(&sender, &run, id, &leaves, 0).expect("chosen"), Moved::Yes);
+    let asked = program.challenge(id);
+    assert_eq!((asked.state_in, asked.state_out), (top.state_in, StateRoot([7; 32])));
+
+    let mut command = scene.client.command("fedmkt", &["defend"]);
+    let mut watching = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut line = String::new();
+    // Who stops reading what it prints does not stop it.
+    BufReader::new(watching.stdout.take().expect("piped")).read_line(&mut line).expect("it talks");
+    assert!(line.contains(&id.to_string()), "{line}");
+    net.rule(EXECUTED, [8; 32]);
+    assert_eq!(dispute::resolve(&sender, id).expect("resolved"), Moved::Yes);
+    let ended = program.challenge(id);
+    assert_eq!((ended.state, ended.ruling), (State::Won, Some(StateRoot([8; 32]))));
+    let done = Done::from(watching.wait_with_output().expect("it ends"));
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert!(done.stderr.contains("is lost: refuted"), "{}", done.stderr);
+    drop(sender);
+    drop(program);
+    scene.settle(FUNDS - BOND, FUNDS + COMPENSATION, FUNDS, BOND - COMPENSATION);
 }
 
 #[test]

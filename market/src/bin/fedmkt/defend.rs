@@ -5,7 +5,7 @@
 //! which has no key, and kept in the journal.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
@@ -21,6 +21,7 @@ use fedmkt_market::journal::{self, Taken};
 use fedmkt_market::receipt::{Receipt, utc};
 use fedmkt_market::send::Sender;
 use fedmkt_market::settings::Settings;
+use fedmkt_market::terminal::shown;
 use fedmkt_market::{submission, wallet};
 use fedmkt_runtime::message::sentence;
 use fedmkt_store::FolderStore;
@@ -72,7 +73,11 @@ pub fn run(arguments: &Defend, settings: &Settings, store: &FolderStore, out: &m
     let client = wallet::address(settings)?;
     let chain = Chain::connect(settings)?;
     let mut follower = Follower::new(&chain, settings)?;
-    let look = |follower: &mut Follower| anyhow::Ok((follower.read(&chain)?, chain.latest()?.time));
+    // The time first: if a window has passed by then, the board shows every challenge that came in time.
+    let look = |follower: &mut Follower| -> anyhow::Result<_> {
+        let now = chain.latest()?.time;
+        Ok((follower.read(&chain)?, now))
+    };
     let (mut board, mut now) = look(&mut follower)?;
     for id in &arguments.slots {
         let slot = board.slots.get(id).with_context(|| format!("there is no slot {id} in this market"))?;
@@ -107,7 +112,6 @@ pub fn run(arguments: &Defend, settings: &Settings, store: &FolderStore, out: &m
         open.extend(slots.iter().filter(|slot| slot.ending.is_none()).map(|slot| slot.id));
         let followed: Vec<&Slot> = slots.into_iter().filter(|slot| open.contains(&slot.id)).collect();
         let done = defence.answer_all(&board, &followed, now, out)?;
-        out.flush()?;
         if arguments.once {
             return if done && !defence.lost { Ok(()) } else { Err(Refused.into()) };
         }
@@ -119,12 +123,12 @@ pub fn run(arguments: &Defend, settings: &Settings, store: &FolderStore, out: &m
         (board, now) = loop {
             match look(&mut follower) {
                 Ok(seen) => break seen,
-                Err(error) => eprintln!("{}", sentence(&error)),
+                Err(error) => note(&sentence(&error)),
             }
             std::thread::sleep(PAUSE);
         };
     }
-    eprintln!("Nothing of yours can be disputed any more: `fedmkt claim`.");
+    note("Nothing of yours can be disputed any more: `fedmkt claim`.");
     if defence.lost { Err(Refused.into()) } else { Ok(()) }
 }
 
@@ -136,6 +140,11 @@ fn is_over(board: &Board, slot: &Slot, now: u64) -> bool {
     let until = if slot.submission.is_some() { slot.challenge_until } else { slot.submit_until };
     let is_disputed = board.challenges_of(slot.id).iter().any(|challenge| !challenge.state.has_ended());
     now > until && !is_disputed && slot.disclose_until.is_none()
+}
+
+/// Says something on standard error. That nobody can hear it must not end the program, as `eprintln!` would.
+fn note(what: &str) {
+    let _ = writeln!(io::stderr(), "{}", shown(what));
 }
 
 struct Defence<'a> {
@@ -195,7 +204,7 @@ impl Defence<'_> {
             }
             // What one challenge waits for is no reason to leave the others.
             if let Err(error) = self.answer(board, slot, challenge, now, out) {
-                eprintln!("challenge {id}: {}", sentence(&error));
+                note(&format!("challenge {id}: {}", sentence(&error)));
                 done = false;
             }
         }
@@ -299,13 +308,13 @@ impl Defence<'_> {
         {
             return Ok(receipt.body.trace.segments);
         }
-        eprintln!(
+        note(&format!(
             "Computing the leaves of steps {} to {} for challenge {}, which are wanted until {}.",
             level.first,
             level.first + level.steps - 1,
             challenge.id,
             utc(challenge.deadline)
-        );
+        ));
         let leaves = Leaves::of(&taken, run_id, level)?.ask(self.store.folder())?;
         journal::open(self.settings)?.put(&name, &leaves)?;
         Ok(leaves)
@@ -324,19 +333,22 @@ impl Defence<'_> {
         make(&Sender { chain: self.chain, journal: &journal, key })
     }
 
-    fn say(&self, object: &serde_json::Value, line: &str, out: &mut dyn Write) -> anyhow::Result<()> {
-        if self.json {
-            writeln!(out, "{object}")?;
-        } else {
-            writeln!(out, "{line}")?;
+    fn say(&mut self, object: &serde_json::Value, line: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+        let line = if self.json { object.to_string() } else { line.to_owned() };
+        match writeln!(out, "{line}").and_then(|()| out.flush()) {
+            // That nobody listens is no reason to be silent in a dispute.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.tell("Nobody reads what this prints any more; it goes on all the same.");
+                Ok(())
+            }
+            said => Ok(said?),
         }
-        Ok(out.flush()?)
     }
 
     /// Tells a person something once.
     fn tell(&mut self, what: &str) {
         if self.told.insert(what.to_owned()) {
-            eprintln!("{what}");
+            note(what);
         }
     }
 }

@@ -42,7 +42,7 @@ use fedmkt_runtime::requirement;
 use fedmkt_store::{FolderStore, files};
 use serde_json::{Value, json};
 
-use crate::{Refused, offer};
+use crate::{Refused, challenge, offer};
 
 /// State of an audit in the contract.
 const AUDIT_DUE: u8 = 1;
@@ -260,17 +260,14 @@ fn describe_disputes(terms: &fedmkt_contracts::market::Terms, most_steps: u64, p
         return;
     }
     let effort = Effort::of(terms, most_steps);
-    let hours = |seconds: u64| Seconds(u32::try_from(seconds.div_ceil(3600) * 3600).unwrap_or(u32::MAX));
-    eprintln!(
-        "  disputed   your bond is at stake. For each challenge at worst {} transactions, within {} each, about {} gas \
-         ({} at present), and {} until it ends; the leaves of a part of the run are computed again. `fedmkt defend` \
-         does all that",
-        effort.moves,
-        Seconds(terms.moveTime),
-        effort.gas,
-        Amount::coins(U256::from(price) * U256::from(effort.gas)),
-        hours(effort.seconds)
-    );
+    // In whole hours: `Seconds` of an odd number are hard to read.
+    let longest = Seconds(u32::try_from(effort.seconds.div_ceil(3600) * 3600).unwrap_or(u32::MAX));
+    let cost = Amount::coins(U256::from(price) * U256::from(effort.gas));
+    eprintln!("  disputed   your bond is at stake. One challenge takes, at worst,");
+    eprintln!("               {} transactions, each within {}", effort.moves, Seconds(terms.moveTime));
+    eprintln!("               about {} gas in all, {cost} at present", effort.gas);
+    eprintln!("               {longest} until it has ended, in which nothing is paid");
+    eprintln!("               and computing a part of the run again: `fedmkt defend` does all this");
 }
 
 fn take(sender: &Sender<'_>, terms: &fedmkt_contracts::market::Terms, taken: &Taken) -> anyhow::Result<()> {
@@ -546,6 +543,7 @@ pub fn status(arguments: &Status, settings: &Settings, out: &mut dyn Write) -> a
                     "slot": slot.id, "job": slot.job, "cid": job.cid().to_string(), "state": slot.state(),
                     "next": next(&board, slot, job, now), "submit_until": slot.submit_until,
                     "challenge_until": slot.challenge_until, "run_id": slot.run_id,
+                    "challenges": board.challenges_of(slot.id).into_iter().map(challenge::object).collect::<Vec<_>>(),
                 })
             })
             .collect();
