@@ -255,12 +255,16 @@ pub fn allow(sender: &Sender<'_>, token: Address, amount: U256) -> anyhow::Resul
         ));
     }
     let contract = chain.token_contract(token);
-    if amount.is_zero() || chain.call(contract.allowance(sender.address(), chain.market))? >= amount {
+    let allowed = chain.call(contract.allowance(sender.address(), chain.market))?;
+    if allowed >= amount {
         return Ok(());
     }
-    let call = contract.approve(chain.market, amount).calldata().to_vec();
-    let name = format!("allow {token} {amount}");
-    sender.do_again(&name)?;
-    sender.send(&name, token, call)?;
+    // Some tokens let an allowance change from or to zero only.
+    let first = (!allowed.is_zero()).then_some(U256::ZERO);
+    for amount in first.into_iter().chain([amount]) {
+        let name = format!("allow {token} {amount}");
+        sender.do_again(&name)?;
+        sender.send(&name, token, contract.approve(chain.market, amount).calldata().to_vec())?;
+    }
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use crate::devnet::Devnet;
 use crate::party::{FUNDS, Party};
 
@@ -96,4 +98,27 @@ fn settings_say_where_they_come_from() {
     assert_eq!(party.fedmkt(&["config", "--json"]).json()["wallet"]["from"], "default");
     fs::write(party.path("home/config.toml"), "color = 1").expect("a file");
     party.fedmkt(&["config"]).fails(3, "no setting");
+}
+
+#[test]
+fn an_allowance_that_is_too_small_is_taken_back_before_it_is_raised() {
+    let Some(net) = Devnet::start("an allowance") else { return };
+    let sponsor = Party::new(&net);
+    let cid = sponsor.publish(|_| {});
+    net.ask("anvil_impersonateAccount", json!([sponsor.account]));
+    // approve(address,uint256)
+    let word = |number: &str| format!("{:0>64}", number.trim_start_matches("0x").to_lowercase());
+    let data = format!("0x095ea7b3{}{}", word(&net.market), word("1"));
+    net.ask("eth_sendTransaction", json!([{ "from": sponsor.account, "to": net.token, "data": data }]));
+    net.ask("evm_mine", json!([]));
+    sponsor.post(&net, &cid, 1, "1").text();
+    // Approval(address,address,uint256)
+    let approval = "0x8c5be1e5ebec7d5bd14f71427d1e84f3dd0314c0f7b2291e5b200ac8c7c3b925";
+    let owner = format!("0x{}", word(&sponsor.account));
+    let filter = json!([{ "fromBlock": "0x0", "address": net.token, "topics": [approval, owner] }]);
+    let logs = net.ask("eth_getLogs", filter);
+    let values: Vec<&str> = logs.as_array().expect("logs").iter().filter_map(|log| log["data"].as_str()).collect();
+    let [one, none, all] = values.as_slice() else { panic!("{values:?}") };
+    assert_eq!((*one, *none), (&*format!("0x{}", word("1")), &*format!("0x{}", word("0"))));
+    assert!(*all > *one, "the reward and what goes with it: {all}");
 }
