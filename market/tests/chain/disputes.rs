@@ -127,6 +127,15 @@ fn refusal<T>(result: anyhow::Result<T>) -> String {
     format!("{:#}", result.err().expect("refused"))
 }
 
+/// Starts a program and kills it, and whatever it has started, after so many milliseconds.
+fn killed_after(mut command: Command, pause: u64) {
+    let mut child = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    std::thread::sleep(Duration::from_millis(pause));
+    let group = format!("-{}", child.id());
+    let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+    let _ = child.wait();
+}
+
 fn changed(leaves: &[StateRoot], index: usize) -> Vec<StateRoot> {
     let mut leaves = leaves.to_vec();
     leaves[index].0[5] ^= 1;
@@ -200,14 +209,7 @@ fn an_honest_client_is_narrowed_down_to_a_step_defends_itself_and_is_paid() {
     assert_eq!(program.challenge(id).level, Some(level));
     let before = net.nonce(&client.account);
     for pause in [50, 300, 700, 1500, 2500] {
-        let mut command = client.command("fedmkt", &["defend"]);
-        let command = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("it starts");
-        std::thread::sleep(Duration::from_millis(pause));
-        // Whatever it has started dies with it.
-        let group = format!("-{}", child.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
-        let _ = child.wait();
+        killed_after(client.command("fedmkt", &["defend"]), pause);
     }
     scene.defend().text();
     assert_eq!(net.nonce(&client.account), before + 1, "posted once");
@@ -400,4 +402,25 @@ fn a_chain_that_goes_back_in_a_dispute_is_told_again() {
     assert_eq!(challenger.fedmkt(&["challenge", "conclude", &id]).text(), "void");
     assert_eq!(challenger.fedmkt(&["challenge", "list", "--json"]).json().as_array().map(Vec::len), Some(0));
     scene.settle(FUNDS - BOND, FUNDS, FUNDS + COMPENSATION, BOND - COMPENSATION);
+}
+
+#[test]
+fn a_challenger_that_is_killed_again_and_again_puts_up_one_bond() {
+    let Some(scene) = Scene::begin("killed challengers") else { return };
+    let challenger = &scene.challenger;
+    let slot = scene.slot.to_string();
+    let open = ["challenge", "open", &slot, "--yes"];
+    for pause in [50, 200, 400, 700, 1100, 1600] {
+        killed_after(challenger.command("fedmkt", &open), pause);
+    }
+    let id = challenger.fedmkt(&open).text().to_owned();
+    assert_eq!(challenger.fedmkt(&open).text(), id);
+    assert_eq!(challenger.fedmkt(&["challenge", "list", "--json"]).json().as_array().map(Vec::len), Some(1));
+    assert_eq!(scene.net.tokens(&challenger.account), FUNDS - CHALLENGE_BOND);
+    scene.net.wait(3601);
+    for pause in [100, 500, 1000] {
+        killed_after(challenger.command("fedmkt", &["challenge", "conclude", &id]), pause);
+    }
+    assert_eq!(challenger.fedmkt(&["challenge", "conclude", &id]).text(), "won");
+    scene.settle(FUNDS - BOND, FUNDS + COMPENSATION, FUNDS, BOND - COMPENSATION);
 }
