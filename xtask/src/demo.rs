@@ -278,7 +278,7 @@ fn last_object(said: &str) -> Result<Value> {
 }
 
 /// A heading and a paragraph, broken at 80 columns.
-fn say(title: &str, text: &str) {
+pub fn say(title: &str, text: &str) {
     println!("\n{title}");
     let mut line = String::new();
     for word in text.split_whitespace() {

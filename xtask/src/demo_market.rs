@@ -3,11 +3,13 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::contracts as solidity;
+use crate::demo::say;
 use crate::process::{command, output, run, typed};
 use crate::workspace::Workspace;
 
@@ -43,9 +45,16 @@ struct Party<'a> {
 
 impl Party<'_> {
     fn program(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut program = self.plain(name, arguments);
+        program.arg("--store").arg(self.folder.join(self.name).join("store"));
+        program
+    }
+
+    /// A program that is not told which store to use.
+    fn plain(&self, name: &str, arguments: &[&str]) -> Command {
         let folder = self.folder.join(self.name);
         let mut program = command(self.workspace, self.workspace.target().join("debug").join(name));
-        program.args(arguments).arg("--store").arg(folder.join("store")).stdin(Stdio::null());
+        program.args(arguments).stdin(Stdio::null());
         program.env("FEDMKT_HOME", folder.join("home")).env("FEDMKT_PASSPHRASE_FILE", folder.join("passphrase"));
         program.env("FEDMKT_WALLET_PASSWORD_FILE", folder.join("passphrase"));
         program.env("FEDMKT_RPC", &self.rpc).env("FEDMKT_CHAIN_ID", "31337").env("FEDMKT_CONFIRMATIONS", "1");
@@ -63,6 +72,12 @@ impl Party<'_> {
             bail!("`{}` failed ({})", typed(&program), said.status);
         }
         Ok(String::from_utf8(said.stdout)?.trim().to_owned())
+    }
+
+    /// What the verifier knows about everything that it has seen.
+    fn status(&self, data: &str) -> Result<Value> {
+        let said = output(&mut self.plain("fedmkt-verify", &["status", "--all", "--json", "--data", data]))?;
+        Ok(serde_json::from_str(&said)?)
     }
 
     /// What the account has of the token, in smallest units.
@@ -93,14 +108,21 @@ pub fn run_market(workspace: &Workspace, before: &Before<'_>) -> Result<()> {
         Ok::<_, anyhow::Error>(Party { workspace, name, folder, rpc: anvil.url.clone(), market: String::new() })
     };
     let (mut sponsor, mut client) = (party("sponsor")?, party("client")?);
+    let (mut cheat, mut verifier) = (party("cheat")?, party("verifier")?);
     let account = |party: &Party<'_>| output(&mut party.program("fedmkt", &["wallet", "new"]));
     let (sponsors, clients) = (account(&sponsor)?, account(&client)?);
-    let funded = ["devnet", "--fund", sponsors.trim(), "--fund", clients.trim(), "--rpc", &anvil.url];
+    let (cheats, verifiers) = (account(&cheat)?, account(&verifier)?);
+    let mut funded = vec!["devnet", "--rpc", &anvil.url];
+    for account in [&sponsors, &clients, &cheats, &verifiers] {
+        funded.extend(["--fund", account.trim()]);
+    }
     let deployed: Value = serde_json::from_str(&output(&mut sponsor.program("fedmkt", &funded))?)?;
     let text = |name: &str| deployed[name].as_str().with_context(|| format!("`fedmkt devnet` gave no {name}"));
     let (token, committee) = (text("token")?, text("committee")?);
     sponsor.market = text("market")?.to_owned();
-    client.market = sponsor.market.clone();
+    for other in [&mut client, &mut cheat, &mut verifier] {
+        other.market.clone_from(&sponsor.market);
+    }
     let start = (sponsor.balance(token)?, client.balance(token)?);
 
     let offer = [
@@ -129,9 +151,7 @@ pub fn run_market(workspace: &Workspace, before: &Before<'_>) -> Result<()> {
     let work = [before.job, "--grant", &grant, "--out", out, "--accept", "--submit", "--yes", "--json"];
     client.says("fedmkt-run", &work)?;
     println!("   (an hour passes on this chain, in which anybody could have challenged the result)");
-    let mut later = command(workspace, programs.join("cast"));
-    run(later.args(["rpc", "--rpc-url", &anvil.url, "evm_increaseTime", "3601"]))?;
-    run(command(workspace, programs.join("cast")).args(["rpc", "--rpc-url", &anvil.url, "evm_mine"]))?;
+    pass_an_hour(workspace, &anvil)?;
     println!("   {}", client.says("fedmkt", &["claim"])?);
 
     let end = (sponsor.balance(token)?, client.balance(token)?);
@@ -143,7 +163,81 @@ pub fn run_market(workspace: &Workspace, before: &Before<'_>) -> Result<()> {
     if end != (start.0 - reward, start.1 + reward) {
         bail!("the reward did not go from the sponsor to the client");
     }
+
+    say(
+        "11. A cheater",
+        "Another client takes a slot, and submits a trace in which one state is not that of its run. A verifier watches the market: it \
+         makes the run again, sees that something is wrong, and challenges. (It reads the cheater's blocks from a folder, as it would \
+         from IPFS.) The cheater cannot show steps that lead to its state, says nothing, and loses its bond.",
+    );
+    let start = (cheat.balance(token)?, verifier.balance(token)?);
+    sponsor.says("fedmkt", &offer)?;
+    let archive = before.folder.join("job.car");
+    cheat.says("fedmkt", &["store", "import", archive.to_str().context("a name in UTF-8")?])?;
+    let work = [before.job, "--grant", &grant, "--out", "-", "--accept", "--yes", "--json"];
+    let out = before.folder.join("cheat/out");
+    let work = work.map(|word| if word == "-" { out.to_str().unwrap_or(word) } else { word });
+    let said = cheat.says("fedmkt-run", &work)?;
+    let run: Value = serde_json::from_str(said.lines().last().unwrap_or_default())?;
+    let receipt = run["receipt"].as_str().context("`fedmkt-run --json` gave no `receipt`")?;
+    let slots: Value = serde_json::from_str(&output(&mut cheat.program("fedmkt", &["status", "--json"]))?)?;
+    let slot = slots[0]["slot"].as_str().context("`fedmkt status` gave no slot")?.to_owned();
+    let store = before.folder.join("cheat/store");
+    let forged =
+        output(command(workspace, workspace.target().join("debug/examples/false-leaf")).arg(&store).arg(receipt))?;
+    cheat.says("fedmkt", &["submit", &slot, "--receipt", forged.trim()])?;
+
+    let data = before.folder.join("verifier/watch");
+    let data = data.to_str().context("the demo's folder has a name in UTF-8")?;
+    let mut watch = verifier.plain("fedmkt-verify", &["watch", "--data", data, "--pause", "1", "--log", "warn"]);
+    watch.arg("--store").arg(&store);
+    println!("   verifier$ {} &", typed(&watch));
+    let _watch = Ends(watch.spawn().context("starting fedmkt-verify")?);
+    until("the verifier challenges", || {
+        // Until the verifier has begun there is nothing to be told.
+        Ok(verifier.status(data).is_ok_and(|status| !status["challenges"][0].is_null()))
+    })?;
+    println!("   (an hour passes, in which the cheater should have shown the states of the level in dispute)");
+    pass_an_hour(workspace, &anvil)?;
+    until("the verifier is paid", || Ok(verifier.balance(token)? > start.1))?;
+    let told = output(&mut verifier.plain("fedmkt-verify", &["explain", &slot, "--data", data]))?;
+    told.lines().for_each(|line| println!("   {line}"));
+    let end = (cheat.balance(token)?, verifier.balance(token)?);
+    println!("   DEV           before         after");
+    println!("   cheat   {} {}", tokens(start.0), tokens(end.0));
+    println!("   verifier{} {}", tokens(start.1), tokens(end.1));
+    if end.0 >= start.0 {
+        bail!("the cheater has lost nothing");
+    }
     Ok(())
+}
+
+/// A process that ends with this value.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Lets the chain's time pass.
+fn pass_an_hour(workspace: &Workspace, anvil: &Anvil) -> Result<()> {
+    let cast = workspace.root().join("contracts/node_modules/.bin/cast");
+    run(command(workspace, &cast).args(["rpc", "--rpc-url", &anvil.url, "evm_increaseTime", "3601"]))?;
+    run(command(workspace, &cast).args(["rpc", "--rpc-url", &anvil.url, "evm_mine"]))
+}
+
+/// Asks again and again until something is so.
+fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    for _ in 0..600 {
+        if is_so()? {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    bail!("it did not come to this: {what}")
 }
 
 fn start(workspace: &Workspace, program: &Path) -> Result<Anvil> {
