@@ -303,6 +303,10 @@ impl<'a> Watcher<'a> {
                         count(&self.metrics.differs);
                         format!("the data is wrong: {what}")
                     }
+                    Finding::OtherResults { what } => {
+                        count(&self.metrics.differs);
+                        format!("the published results are wrong: {what}")
+                    }
                     Finding::CannotTell { why, tries, .. } => {
                         count(&self.metrics.failed);
                         format!("cannot tell ({tries} times): {why}")

@@ -28,6 +28,7 @@ impl Watcher<'_> {
                 let kind = match checked.finding {
                     Finding::Differs { .. } => Kind::Step,
                     Finding::OtherData { .. } => Kind::Capsule,
+                    Finding::OtherResults { .. } => Kind::Results,
                     _ => continue,
                 };
                 if let Err(error) = self.open(view, checked.slot, kind) {

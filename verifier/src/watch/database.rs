@@ -62,6 +62,11 @@ pub enum Finding {
         /// In what.
         what: String,
     },
+    /// The run is as claimed, but what was published as its results is something else.
+    OtherResults {
+        /// In what.
+        what: String,
+    },
     /// It cannot be told, for now.
     CannotTell {
         /// Why.

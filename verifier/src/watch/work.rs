@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
 use fedmkt_contracts::market::{Run, Submission, Terms};
+use fedmkt_core::image::Status;
 use fedmkt_core::roots::StateRoot;
 use fedmkt_core::trace::Level;
 use fedmkt_machine::exit::Exit;
@@ -224,10 +225,24 @@ impl Place {
             Ok(None) => Some(Finding::Skipped { why: format!("the run takes longer than {most} s") }),
             Ok(Some(rerun)) => Some(match rerun.differs(&evidence::claim(&subject.run)) {
                 Some(what) => Finding::Differs { what },
-                None => Finding::Agrees { steps: rerun.header().steps, seconds: started.elapsed().as_secs_f64() },
+                None => {
+                    let seconds = started.elapsed().as_secs_f64();
+                    match self.results(subject, &evidence, rerun.header().status) {
+                        Err(Missing::Other(what)) => Finding::OtherResults { what },
+                        // Nobody is challenged for what this computer cannot get.
+                        _ => Finding::Agrees { steps: rerun.header().steps, seconds },
+                    }
+                }
             }),
             Err(error) => Some(cannot(format!("{error:#}"))),
         }
+    }
+
+    fn results(&self, subject: &Subject, evidence: &Evidence, status: Status) -> Result<(), Missing> {
+        if status != Status::Done {
+            return Ok(());
+        }
+        evidence::results(&evidence.job, &subject.submission, &self.store()?, self.policy.limits.most_bytes)
     }
 
     fn choose(&self, subject: &Subject, level: &Level, leaves: &[StateRoot]) -> anyhow::Result<Option<Chosen>> {

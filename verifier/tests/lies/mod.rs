@@ -141,6 +141,8 @@ pub struct Liar<'a> {
     worker: Worker,
     pub honest: Vec<StateRoot>,
     pub last: Header,
+    /// The contents of the result files.
+    pub results: Vec<Vec<u8>>,
     image: std::path::PathBuf,
 }
 
@@ -154,8 +156,11 @@ impl<'a> Liar<'a> {
             honest.push(worker.state_root().expect("a root"));
         }
         let last = worker.header().expect("a header");
+        let files = setting.job.manifest.results.iter().enumerate();
+        let results =
+            files.map(|(index, file)| worker.result(index, file.most_bytes).expect("a result")).collect::<Vec<_>>();
         let image = setting.folder.path().join("changed");
-        Self { setting, worker, honest, last, image }
+        Self { setting, worker, honest, last, results, image }
     }
 
     /// The states of a run that is honest for `steps` steps; then its image is changed, and it goes on to its end.

@@ -80,7 +80,7 @@ fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
     let Some(net) = Net::start("cheating clients", 3) else { return };
     let mut setting = Setting::new();
     let store = setting.store().folder().to_owned();
-    let job = net.post(&setting, 6);
+    let job = net.post(&setting, 8);
 
     let mut watcher = Verifier::new(&net, &store, "[limits]\nat-once = 2\n");
     let policy =
@@ -109,9 +109,23 @@ fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
     let mut liar = Liar::new(&setting);
     let lie = liar.lie(0, &mut Dice(0, 9));
     let silent = net.submit(&setting, accepted, &lie.states, lie.last.as_ref().expect("a header"));
+    // One that publishes other data than it has committed to: a table with one value changed.
+    let accepted = net.accept(job, &mut setting, 102);
+    let liar = Liar::new(&setting);
+    let mut data = setting.capsule.bytes.to_vec();
+    let changed = data.len() - 100;
+    data[changed] ^= 1;
+    let other_data = net.submit_with(&setting, accepted, &liar.honest, &liar.last, &data, &liar.results);
+    // One that publishes other results than its run has.
+    let accepted = net.accept(job, &mut setting, 103);
+    let liar = Liar::new(&setting);
+    let mut results = liar.results.clone();
+    results[0][9] ^= 1;
+    let data = setting.capsule.bytes.clone();
+    let other_results = net.submit_with(&setting, accepted, &liar.honest, &liar.last, &data, &results);
     let accepted = net.accept(job, &mut setting, 101);
     let liar = Liar::new(&setting);
-    let honest = net.submit(&setting, accepted, &liar.honest, &liar.last);
+    let honest = net.submit_with(&setting, accepted, &liar.honest, &liar.last, &data, &liar.results);
 
     let market = net.market(Party::Client);
     let state = |slot| net.ask(market.getSlot(slot)).state;
@@ -130,6 +144,8 @@ fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
         let last = told["challenge"]["choices"].as_array().and_then(|choices| choices.last()).expect("a choice");
         assert_eq!(last["end"], cheater.lie.step + 1, "{}: the step is named", cheater.lie.what);
     }
+    until("other data is refuted", || state(other_data.slot) == REFUTED);
+    until("other results are refuted", || state(other_results.slot) == REFUTED);
     assert_eq!((state(silent.slot), state(honest.slot)), (SUBMITTED, SUBMITTED));
 
     // Nothing more can be challenged; who was silent has lost, who was not challenged is paid.
@@ -138,11 +154,11 @@ fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
     net.send(net.market(Party::Client).finalize(honest.slot));
     assert_eq!(state(honest.slot), PAID);
     net.send(net.market(Party::Client).withdraw(net.token, net.account(Party::Client)));
-    assert_eq!(net.tokens(net.account(Party::Client)), FUNDS - 5 * BOND + REWARD);
+    assert_eq!(net.tokens(net.account(Party::Client)), FUNDS - 7 * BOND + REWARD);
 
-    until("the watcher has its compensations", || net.tokens(watcher.account) == FUNDS + 5 * COMPENSATION);
+    until("the watcher has its compensations", || net.tokens(watcher.account) == FUNDS + 7 * COMPENSATION);
     until("members have their fees", || {
-        members.iter().map(|member| net.tokens(member.account)).sum::<u128>() == 2 * (FUNDS - 1000) + 4 * FEE
+        members.iter().map(|member| net.tokens(member.account)).sum::<u128>() == 2 * (FUNDS - 1000) + 6 * FEE
     });
     let committee = net.committee(Party::Other);
     until("members have their stakes", || {
@@ -154,7 +170,7 @@ fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
     net.send(net.market(Party::Sponsor).close(job));
     net.send(net.market(Party::Sponsor).withdraw(net.token, net.account(Party::Sponsor)));
     assert_eq!(net.tokens(net.account(Party::Sponsor)), FUNDS - REWARD);
-    let burned = 4 * (BOND - COMPENSATION - FEE) + BOND - COMPENSATION;
+    let burned = 6 * (BOND - COMPENSATION - FEE) + BOND - COMPENSATION;
     assert_eq!(net.ask(market.owed(net.token, BURNED)), U256::from(burned));
     assert_eq!(net.tokens(net.market), burned, "nothing else is left in the market");
 
@@ -167,6 +183,9 @@ fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
         .map(|checked| checked["finding"]["finding"].as_str().expect("a finding"))
         .collect();
     assert_eq!(findings.iter().filter(|finding| **finding == "differs").count(), 5, "{findings:?}");
+    for other in ["other-data", "other-results"] {
+        assert_eq!(findings.iter().filter(|finding| **finding == other).count(), 1, "{findings:?}");
+    }
     assert_eq!(findings.iter().filter(|finding| **finding == "agrees").count(), 1, "{findings:?}");
 }
 
@@ -233,6 +252,15 @@ fn a_lying_challenger_pays_and_a_member_that_crashed_after_its_commitment_reveal
     assert_eq!(vote(member.account).answer, vote(mine).answer, "what it had committed to is the truth");
     assert!(net.ask(challenger.getChallenge(challenge)).ruled);
 
+    let told = member.json(&["explain", &challenge.to_string()]);
+    let how = told["question"]["answer"]["how"].as_str().expect("an answer").to_owned();
+    let name = match engine() {
+        "cartesi" => "Cartesi",
+        "qemu" => "QEMU",
+        _ => "natively",
+    };
+    assert!(how.contains(name) && how.contains(&format!("step {step} ")), "{how}");
+
     let again = member.start_again();
     assert!(!again.status.success());
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
@@ -254,4 +282,47 @@ fn a_lying_challenger_pays_and_a_member_that_crashed_after_its_commitment_reveal
     assert_eq!(net.ask(market.owed(net.token, BURNED)), U256::from(burned));
     assert_eq!(net.tokens(net.market), burned);
     assert_eq!(member.end(), Some(0), "{}", member.log());
+}
+
+/// Prints what a dispute takes from challenge to resolution, for `docs/src/performance.md`.
+#[test]
+#[ignore = "figures: `cargo test -p fedmkt-verifier --test watch -- --ignored --nocapture`"]
+fn what_a_dispute_with_five_members_takes() {
+    let Some(net) = Net::start("five members", 5) else { return };
+    let mut setting = Setting::new();
+    let store = setting.store().folder().to_owned();
+    let job = net.post(&setting, 1);
+    let policy =
+        format!("[check]\nshare = 0.0\n[committee]\ncontracts = [\"{}\"]\nengine = \"{}\"\n", net.committee, engine());
+    let mut members: Vec<Verifier> = (0..5).map(|_| Verifier::new(&net, &store, &policy)).collect();
+    for member in &mut members {
+        member.json(&["stake", "--committee", &net.committee.to_string(), "add", "1000", "--seats", "2"]);
+        member.start();
+    }
+    let mut watcher = Verifier::new(&net, &store, "");
+    watcher.start();
+    let accepted = net.accept(job, &mut setting, 0);
+    let mut liar = Liar::new(&setting);
+    let lie = liar.lie(0, &mut Dice(0, 7));
+    let taken = net.submit(&setting, accepted, &lie.states, lie.last.as_ref().expect("a header"));
+    let (slot, challenge) = (taken.slot, ids::challenge_id(taken.slot, watcher.account, 0));
+    let cheater = Cheater { taken, lie, honest: liar.honest };
+    until("the cheater is refuted", || {
+        cheater.defend(&net, challenge);
+        net.ask(net.market(Party::Other).getSlot(slot)).state == REFUTED
+    });
+    until("fees are paid", || {
+        members.iter().map(|member| net.tokens(member.account)).sum::<u128>() == 5 * (FUNDS - 1000) + FEE
+    });
+    let whose = |account: Address| match account {
+        account if account == watcher.account => "challenger",
+        account if account == net.account(Party::Client) => "client",
+        account if members.iter().any(|member| member.account == account) => "members",
+        _ => "others",
+    };
+    let (seconds, gas) = net.dispute(challenge, whose);
+    println!("{} seconds of the chain from the challenge to its end, {} engine", seconds, engine());
+    for (who, gas) in gas {
+        println!("{who}: {gas} gas");
+    }
 }

@@ -1,5 +1,6 @@
 //! A chain for one test, with a market, a committee, a sponsor and a client whose keys the test has.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -8,14 +9,15 @@ use alloy::eips::BlockNumberOrTag;
 use alloy::network::EthereumWallet;
 use alloy::node_bindings::{Anvil, AnvilInstance};
 use alloy::primitives::aliases::{U24, U40};
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::providers::ext::AnvilApi;
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
-use alloy::rpc::types::TransactionReceipt;
+use alloy::rpc::types::{Filter, TransactionReceipt};
 use alloy::signers::local::PrivateKeySigner;
+use alloy::sol_types::SolEvent;
 use fedmkt_contracts::committee::Committee::{self, CommitteeInstance};
 use fedmkt_contracts::dev_token::DevToken::{self, DevTokenInstance};
-use fedmkt_contracts::disputes::Disputes::DisputesInstance;
+use fedmkt_contracts::disputes::Disputes::{ChallengeEnded, ChallengeOpened, DisputesInstance};
 use fedmkt_contracts::disputes::Run;
 use fedmkt_contracts::market::Market::{self, MarketInstance};
 use fedmkt_contracts::market::Terms;
@@ -58,6 +60,9 @@ pub struct Net {
     pub committee: Address,
     pub token: Address,
 }
+
+/// A slot that was accepted, and the header that has its randomness.
+pub type Accepted = (B256, Bytes);
 
 /// A slot with a submission.
 pub struct Taken {
@@ -225,7 +230,7 @@ impl Net {
     }
 
     /// Takes a slot; afterwards the setting has the run's id. `number` tells the slots apart.
-    pub fn accept(&self, job: B256, setting: &mut Setting, number: u8) -> (B256, alloy::primitives::Bytes) {
+    pub fn accept(&self, job: B256, setting: &mut Setting, number: u8) -> Accepted {
         let data_root = DataRoot(setting.capsule.root.0);
         let pack = Pack::open(setting.capsule.bytes.clone()).expect("a capsule");
         let blind_hash = B256::from(keccak256(&inputs::blind(pack.salt()).0).0);
@@ -248,24 +253,57 @@ impl Net {
     }
 
     /// Submits a run with these states, the last of which is this header alone.
-    pub fn submit(
+    pub fn submit(&self, setting: &Setting, accepted: Accepted, states: &[StateRoot], last: &Header) -> Taken {
+        self.submit_with(setting, accepted, states, last, &setting.capsule.bytes, &[])
+    }
+
+    /// The same with what is published as data and as results.
+    pub fn submit_with(
         &self,
         setting: &Setting,
-        accepted: (B256, alloy::primitives::Bytes),
+        accepted: Accepted,
         states: &[StateRoot],
         last: &Header,
+        data: &[u8],
+        results: &[Vec<u8>],
     ) -> Taken {
         let (slot, header) = accepted;
         let ends = Level::top(states.len() as u64, STEPS_PER_SEGMENT).ends();
         let segments = ends.map(|end| states[end as usize - 1]).collect();
         let body = Body::new(setting.job.cid, &setting.job.manifest, last, segments);
         let store = setting.store();
-        let capsule = files::add_file(&store, &setting.capsule.bytes[..]).expect("added").cid;
-        let bundle = (!body.results.is_empty()).then_some(capsule);
+        let capsule = files::add_file(&store, data).expect("added").cid;
+        let folder = tempfile::tempdir().expect("a folder");
+        for (file, content) in setting.job.manifest.results.iter().zip(results) {
+            std::fs::write(folder.path().join(&file.name), content).expect("a file");
+        }
+        let bundle = files::add_tree(&store, folder.path()).expect("added").cid;
+        let bundle = (!body.results.is_empty()).then_some(bundle);
         let claim = submission::claim(&body, bundle.as_ref(), Some(&capsule)).expect("a claim");
         let accepted = submission::accepted(body.data_root, body.blind_hash, None);
         self.send(self.market(Party::Client).submit(slot, accepted, claim.submission, claim.siblings, header));
         Taken { slot, run: claim.run.into() }
+    }
+
+    /// Seconds from a challenge to its end by the chain's clock, and the gas of all transactions since then, by who sent them.
+    pub fn dispute(&self, id: B256, whose: impl Fn(Address) -> &'static str) -> (u64, BTreeMap<&'static str, u64>) {
+        let provider = self.provider(Party::Other);
+        let at = |event: B256| {
+            let filter = Filter::new().address(self.disputes).event_signature(event).topic1(id).from_block(0);
+            let logs = self.wait(provider.get_logs(&filter)).expect("logs");
+            logs[0].block_number.expect("a block")
+        };
+        let (first, last) = (at(ChallengeOpened::SIGNATURE_HASH), at(ChallengeEnded::SIGNATURE_HASH));
+        let time = |number: u64| self.block(number.into()).header.timestamp;
+        let mut gas = BTreeMap::new();
+        let latest = self.block(BlockNumberOrTag::Latest).header.number;
+        for number in first..=latest {
+            let receipts = self.wait(async { provider.get_block_receipts(number.into()).await }).expect("receipts");
+            for receipt in receipts.unwrap_or_default() {
+                *gas.entry(whose(receipt.from)).or_default() += receipt.gas_used;
+            }
+        }
+        (time(last) - time(first), gas)
     }
 }
 

@@ -30,6 +30,7 @@ fn finding(checked: &Checked) -> String {
         Finding::Agrees { steps, seconds } => format!("as claimed ({steps} steps in {seconds:.1} s)"),
         Finding::Differs { what } => format!("not as claimed: {what}"),
         Finding::OtherData { what } => format!("the data is wrong: {what}"),
+        Finding::OtherResults { what } => format!("the published results are wrong: {what}"),
         Finding::CannotTell { why, tries, .. } => format!("cannot tell after {tries} tries: {why}"),
     }
 }
