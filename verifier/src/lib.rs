@@ -7,7 +7,8 @@
 //!   differ.
 //! - [`rerun`] makes a run again from its inputs and names the first state that is not as somebody claims.
 //! - [`watch`] is the daemon that does this with what a market shows, challenges, and votes in a committee.
-//! - [`template`] computes the machine's hashes from the drives' roots, without any machine.
+//! - [`template`] computes the machine's hashes from the drives' roots, without any machine; [`release`] has the templates
+//!   of the images that jobs name.
 
 pub mod cartesi;
 pub mod difference;
@@ -15,6 +16,7 @@ pub mod machine;
 mod process;
 pub mod qemu;
 pub mod recompute;
+pub mod release;
 pub mod rerun;
 pub mod step;
 pub mod subject;

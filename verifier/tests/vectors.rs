@@ -12,6 +12,7 @@ use fedmkt_machine::exit::Exit;
 use fedmkt_machine::memory_map::Drive;
 use fedmkt_verifier::cartesi::Cartesi;
 use fedmkt_verifier::machine::Machine;
+use fedmkt_verifier::release::Release;
 use fedmkt_verifier::step::{Image, Limit, Step};
 use fedmkt_verifier::template::{FinalProofs, MachineProof, Template, halted};
 use serde_json::{Value, json};
@@ -146,6 +147,30 @@ fn the_vectors_are_what_is_computed() {
         let proofs = FinalProofs { state_out: proof(&case["state_out"]), halt: proof(&case["halt"]) };
         let hold = proofs.show(class, &parse(&case["machine_hash"]), exit, parse(&case["state_root"]));
         assert_eq!(Some(hold), case["hold"].as_bool(), "{}", case["why"]);
+    }
+}
+
+#[test]
+fn templates_of_a_release_are_what_the_emulator_makes() {
+    let Ok(image) = Image::find() else {
+        eprintln!("SKIPPED: templates are not compared: `cargo xtask machine` builds the image");
+        return;
+    };
+    let Some(release) = Release::of(&image) else {
+        eprintln!("SKIPPED: templates are not compared: {} is the image of no release", image.path().display());
+        return;
+    };
+    let cartesi = match Cartesi::find() {
+        Ok(cartesi) => cartesi,
+        Err(why) => {
+            eprintln!("SKIPPED: templates are not compared: {why}");
+            return;
+        }
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    for class in SizeClass::ALL {
+        let made = cartesi.template(&image, class, folder.path()).expect("a template");
+        assert_eq!(made, release.template(class), "{} {class:?}", release.name);
     }
 }
 

@@ -23,6 +23,9 @@ pub const VERSION: u64 = 1;
 /// The name of the profile that this crate implements.
 pub const PROFILE: &str = "fedmkt-0";
 
+/// The release of the replayer that jobs name which are published with this version; `verifier/releases` says what it pins.
+pub const RELEASE: &str = "fedmkt-0.1";
+
 /// The most result files a job may have; their commitments fill the header page of the last state image.
 pub const MAX_RESULTS: usize = 16;
 
@@ -138,7 +141,7 @@ pub struct Audit {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
-    /// The replayer's release; absent while the profile is not frozen.
+    /// The replayer's release, such as [`RELEASE`]; absent in jobs that are never replayed in a machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
     /// How large the machine's drives are.

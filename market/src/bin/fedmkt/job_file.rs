@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use cid::Cid;
 use fedmkt_core::manifest::{
-    Audit, DataRequirement, Disclosure, Limits, Machine, Manifest, PROFILE, ResultFile, Reward, SizeClass, VERSION,
+    Audit, DataRequirement, Disclosure, Limits, Machine, Manifest, PROFILE, RELEASE, ResultFile, Reward, SizeClass,
+    VERSION,
 };
 use serde::Deserialize;
 
@@ -157,7 +158,10 @@ impl JobFile {
                 .collect(),
             disclosure,
             sponsor: self.sponsor.or(sponsor),
-            machine: Machine { release: self.machine.release, class: self.machine.class },
+            machine: Machine {
+                release: Some(self.machine.release.unwrap_or_else(|| RELEASE.into())),
+                class: self.machine.class,
+            },
             reward: self.reward.map(|reward| Reward {
                 chain_id: reward.chain_id,
                 market: reward.market,

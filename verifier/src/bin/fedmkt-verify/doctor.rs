@@ -5,6 +5,7 @@ use fedmkt_runtime::engine::Native;
 use fedmkt_verifier::cartesi::Cartesi;
 use fedmkt_verifier::machine::Machine;
 use fedmkt_verifier::qemu::Qemu;
+use fedmkt_verifier::release::Release;
 use fedmkt_verifier::step::Image;
 
 use crate::{Exit, OrExit, Outcome, arguments, machines};
@@ -15,6 +16,12 @@ pub fn doctor() -> Outcome<()> {
         Ok(image) => {
             println!("replayer yes  {} ({} bytes)", image.path().display(), image.bytes().len());
             println!("              sha256 {}", image.sha256());
+            match Release::of(&image) {
+                Some(release) => println!("              release {}", release.name),
+                None => {
+                    println!("              of no release: its machine hashes are not those that jobs are judged by")
+                }
+            }
         }
         Err(why) => println!("replayer no   {why}"),
     }

@@ -7,6 +7,7 @@ use fedmkt_runtime::home::Home;
 use fedmkt_verifier::cartesi::Cartesi;
 use fedmkt_verifier::machine::{Failure, Machine};
 use fedmkt_verifier::qemu::Qemu;
+use fedmkt_verifier::release::Release;
 use fedmkt_verifier::step::Image;
 
 use crate::arguments::{self, Engine};
@@ -41,4 +42,22 @@ pub fn image(arguments: &arguments::Image) -> Outcome<Image> {
         None => Image::find(),
     }
     .or_exit(Exit::Host)
+}
+
+/// The image for steps of a job that names this release. Another one may show the same states, but makes other hashes.
+pub fn image_of(arguments: &arguments::Image, release: Option<&str>) -> Outcome<Image> {
+    let image = image(arguments)?;
+    if let Some(name) = release {
+        let path = image.path().display();
+        match Release::named(name) {
+            None => eprintln!("Note: the job names the replayer's release {name:?}, which this program does not know."),
+            Some(release) if release.sha256 == image.sha256() => {}
+            Some(release) => eprintln!(
+                "Note: {path} is not the image of the replayer's release {name}, which the job names: machine hashes will \
+                 differ. {} makes that one.",
+                release.compiler
+            ),
+        }
+    }
+    Ok(image)
 }

@@ -15,6 +15,7 @@ use fedmkt_verifier::cartesi::Cartesi;
 use fedmkt_verifier::difference::{self, Difference};
 use fedmkt_verifier::machine::{Failure, Machine, Replayed};
 use fedmkt_verifier::recompute::{Mismatch, RecomputeError, Recomputed};
+use fedmkt_verifier::release::Release;
 use fedmkt_verifier::step::{Image, Limit, Step};
 use fedmkt_verifier::template::Template;
 use serde_json::{Value, json};
@@ -74,7 +75,10 @@ pub fn replay(arguments: &arguments::Replay) -> Outcome<()> {
     }
     let machine = match arguments.engine {
         Engine::Native => None,
-        engine => Some((machines::choose(Some(engine), &inputs.home)?, machines::image(&arguments.image)?)),
+        engine => Some((
+            machines::choose(Some(engine), &inputs.home)?,
+            machines::image_of(&arguments.image, inputs.subject.job.manifest.machine.release.as_deref())?,
+        )),
     };
     let interrupted = interruptible()?;
     // To the end of the segment that the last step is in: only there does the receipt say what must come out.
@@ -106,7 +110,7 @@ pub fn replay(arguments: &arguments::Replay) -> Outcome<()> {
 pub fn audit(arguments: &arguments::Audit) -> Outcome<()> {
     let inputs = Inputs::open(&arguments.subject)?;
     let machine = machines::choose(arguments.engine, &inputs.home)?;
-    let image = machines::image(&arguments.image)?;
+    let image = machines::image_of(&arguments.image, inputs.subject.job.manifest.machine.release.as_deref())?;
     let interrupted = interruptible()?;
     let steps = inputs.subject.body.trace.steps;
     let chosen = random_steps(arguments.random, steps).or_exit(Exit::Host)?;
@@ -131,14 +135,17 @@ pub fn audit(arguments: &arguments::Audit) -> Outcome<()> {
 pub fn hash(arguments: &arguments::Hash) -> Outcome<()> {
     let inputs = Inputs::open(&arguments.subject)?;
     let (class, work) = (inputs.subject.job.manifest.machine.class, inputs.work());
-    let image = machines::image(&arguments.image)?;
+    let image = machines::image_of(&arguments.image, inputs.subject.job.manifest.machine.release.as_deref())?;
     let cartesi = Cartesi::find().or_exit(Exit::Host)?;
     let interrupted = interruptible()?;
     let mut report = Report::new(arguments.subject.json);
     let mut run = Recomputed::begin(&inputs.subject, &inputs.capsule, Program::this())?;
     agree(run.advance_to(arguments.step)?, &mut report)?;
     let before = run.root()?;
-    let template: Template = cartesi.template(&image, class, work).or_exit(Exit::Host)?;
+    let template: Template = match Release::of(&image) {
+        Some(release) => release.template(class),
+        None => cartesi.template(&image, class, work).or_exit(Exit::Host)?,
+    };
     let body = &inputs.subject.body;
     let initial = template.initial_hash(body.job_root, body.data_root, before);
     eprintln!("initial  {initial}");
