@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::{Chain, sentence};
 use crate::records::Records;
+use crate::terminal::note;
 
 /// How often a transaction is replaced before this program gives up for now.
 const MOST_REPLACEMENTS: usize = 12;
@@ -222,10 +223,10 @@ impl Sender<'_> {
         let usual = self.fees()?;
         sent.fee = usual.max_fee_per_gas.max(sent.fee + sent.fee / 4 + 1);
         sent.tip = usual.max_priority_fee_per_gas.max(sent.tip + sent.tip / 4 + 1).min(sent.fee);
-        eprintln!(
+        note(&format!(
             "A transaction is in no block for {} s: sent again with higher fees.",
             self.chain.replace_after.as_secs()
-        );
+        ));
         Ok(())
     }
 }

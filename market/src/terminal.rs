@@ -1,6 +1,6 @@
-//! Text of strangers, made fit to be shown; and questions to the person at the terminal.
+//! Text of strangers, made fit to be shown; notes for and questions to the person at the terminal.
 
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead, IsTerminal, Write};
 
 use anyhow::bail;
 use fedmkt_runtime::consent::printable;
@@ -15,6 +15,11 @@ pub fn shown_line(text: &str) -> String {
     printable(text)
 }
 
+/// Says something on standard error, as [`shown`]. That nobody can hear it must not end the program, as `eprintln!` would.
+pub fn note(what: &str) {
+    let _ = writeln!(io::stderr(), "{}", shown(what));
+}
+
 /// Asks, unless `yes`.
 ///
 /// # Errors
@@ -26,7 +31,8 @@ pub fn agree(yes: bool, question: &str) -> anyhow::Result<()> {
     if !io::stdin().is_terminal() {
         bail!("nobody is there to agree: use --yes");
     }
-    eprint!("{question} [y/N] ");
+    // Nobody agrees to what could not be shown.
+    write!(io::stderr(), "{question} [y/N] ")?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     match answer.trim().to_ascii_lowercase().as_str() {

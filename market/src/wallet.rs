@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::amount::Amount;
 use crate::chain::Chain;
 use crate::settings::{Flags, Settings};
+use crate::terminal::note;
 
 /// The variable that names a file with the password.
 const VARIABLE: &str = "FEDMKT_WALLET_PASSWORD_FILE";
@@ -68,7 +69,7 @@ pub fn run(wallet: &Wallet, flags: Flags, out: &mut dyn Write) -> anyhow::Result
             let path = new_path(&settings)?;
             let key = PrivateKeySigner::random();
             keep(&path, &key, &password(&settings, true)?)?;
-            eprintln!("The key is in {}, encrypted. Keep a copy, and the password.", path.display());
+            note(&format!("The key is in {}, encrypted. Keep a copy, and the password.", path.display()));
             writeln!(out, "{}", key.address())?;
         }
         Wallet::Import { file } => {

@@ -21,7 +21,7 @@ use fedmkt_market::journal::{self, Taken};
 use fedmkt_market::receipt::{Receipt, utc};
 use fedmkt_market::send::Sender;
 use fedmkt_market::settings::Settings;
-use fedmkt_market::terminal::shown;
+use fedmkt_market::terminal::note;
 use fedmkt_market::{submission, wallet};
 use fedmkt_runtime::message::sentence;
 use fedmkt_store::FolderStore;
@@ -140,11 +140,6 @@ fn is_over(board: &Board, slot: &Slot, now: u64) -> bool {
     let until = if slot.submission.is_some() { slot.challenge_until } else { slot.submit_until };
     let is_disputed = board.challenges_of(slot.id).iter().any(|challenge| !challenge.state.has_ended());
     now > until && !is_disputed && slot.disclose_until.is_none()
-}
-
-/// Says something on standard error. That nobody can hear it must not end the program, as `eprintln!` would.
-fn note(what: &str) {
-    let _ = writeln!(io::stderr(), "{}", shown(what));
 }
 
 struct Defence<'a> {
