@@ -1,8 +1,8 @@
 //! What stands in the market: jobs, slots and challenges, rebuilt from events alone.
 //!
 //! Events of blocks that are deep enough are kept in `market/CHAIN-ADDRESS.redb` of the home, so that only new ones are
-//! asked for. The file can be deleted at any time. If the chain no longer has the block up to which events were kept, all
-//! are asked for again. A [`Follower`] keeps in memory what those events come to, for programs that look again and again.
+//! asked for. The file can be deleted at any time. If the chain has another block where events were kept up to, all are
+//! asked for again; if the node has none there it is behind, and nothing is read from it. A [`Follower`] keeps in memory what those events come to, for programs that look again and again.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -30,6 +30,7 @@ use crate::chain::{Chain, sentence};
 use crate::dispute::{self, Challenge};
 use crate::records::Records;
 use crate::settings::Settings;
+use crate::terminal::note;
 
 /// How deep a block must be for its events to be kept. Events above are asked for each time.
 const DEEP: u64 = 64;
@@ -315,10 +316,24 @@ impl Follower {
         let path = &self.cache;
         let cache = Records::open(path).with_context(|| format!("{} can be deleted", path.display()))?;
         let latest = chain.latest()?;
-        let before: Option<Kept> = self.upto.map_or_else(|| cache.get(KEPT), |upto| Ok(Some(upto)))?;
-        if let Some(before) = before {
-            let there = chain.block(BlockNumberOrTag::Number(before.block))?;
-            if there.is_some_and(|block| block.hash == before.hash) {
+        let kept: Option<Kept> = cache.get(KEPT)?;
+        // Another program may have come farther. But one that has less began anew, or the file was deleted: what is
+        // added now would stand behind a hole.
+        if let Some(upto) = self.upto
+            && kept.is_none_or(|kept| kept != upto && kept.block <= upto.block)
+        {
+            (self.deep, self.upto) = (Board::default(), None);
+        }
+        if let Some(before) = self.upto.or(kept) {
+            let there = chain.block(BlockNumberOrTag::Number(before.block))?.with_context(|| {
+                format!(
+                    "the node is behind: it does not have block {}, which was seen before. If the chain began anew, \
+                     delete {}",
+                    before.block,
+                    path.display()
+                )
+            })?;
+            if there.hash == before.hash {
                 if self.upto.is_none() {
                     for (_, log) in cache.all::<Log>("log/")? {
                         // A program that was killed may have kept events of more blocks than it says.
@@ -329,7 +344,7 @@ impl Follower {
                     self.upto = Some(before);
                 }
             } else {
-                eprintln!("Notice: the chain was reorganised, or is another one. All events are read again.");
+                note("Notice: the chain was reorganised, or is another one. All events are read again.");
                 cache.clear()?;
                 (self.deep, self.upto) = (Board::default(), None);
             }

@@ -82,14 +82,14 @@ impl Scene {
 }
 
 /// A party that uses the library.
-struct Program {
-    settings: Settings,
-    chain: Chain,
+pub struct Program {
+    pub settings: Settings,
+    pub chain: Chain,
     journal: Records,
 }
 
 impl Program {
-    fn of(party: &Party, net: &Devnet) -> Self {
+    pub fn of(party: &Party, net: &Devnet) -> Self {
         let flags = Flags {
             rpc: Some(party.rpc.clone()),
             chain_id: Some("31337".into()),
@@ -103,7 +103,7 @@ impl Program {
         Self { settings, chain, journal }
     }
 
-    fn sender(&self) -> Sender<'_> {
+    pub fn sender(&self) -> Sender<'_> {
         Sender { chain: &self.chain, journal: &self.journal, key: wallet::open(&self.settings).expect("a key") }
     }
 

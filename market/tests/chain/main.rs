@@ -6,6 +6,7 @@
 
 mod accidents;
 mod bad_input;
+mod board;
 mod devnet;
 mod disputes;
 mod happy_path;
