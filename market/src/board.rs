@@ -133,6 +133,8 @@ pub struct Board {
     pub challenges: BTreeMap<B256, Challenge>,
     /// How many events it was rebuilt from.
     pub events: usize,
+    /// The block up to which events were asked for.
+    pub block: u64,
 }
 
 /// Up to where events are kept.
@@ -385,6 +387,7 @@ impl Follower {
         }
         bar.finish_and_clear();
         let mut board = self.deep.clone();
+        board.block = latest.number;
         young.iter().try_for_each(|log| board.apply(chain, log))?;
         Ok(board)
     }

@@ -405,6 +405,35 @@ fn a_chain_that_goes_back_in_a_dispute_is_told_again() {
 }
 
 #[test]
+fn a_client_whose_slot_is_gone_from_the_chain_does_not_leave() {
+    let Some(net) = Devnet::start("a slot that is gone") else { return };
+    let (sponsor, client, challenger) = (Party::new(&net), Party::new(&net), Party::new(&net));
+    let cid = sponsor.publish(|_| {});
+    sponsor.post(&net, &cid, 1, "100").text();
+    client.write_data(1);
+    sponsor.hand(&cid, &client);
+    let before = net.ask("evm_snapshot", serde_json::json!([]));
+    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
+    let slot = done["submission"]["slot"].as_str().expect("a slot").to_owned();
+    challenger.fedmkt(&["challenge", "open", &slot, "--yes"]).text();
+
+    let mut command = client.command("fedmkt", &["defend"]);
+    let mut watching = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut said = BufReader::new(watching.stdout.take().expect("piped")).lines();
+    assert!(said.next().expect("it talks").expect("text").contains("challenge"), "it has seen the slot");
+    assert_eq!(net.ask("evm_revert", serde_json::json!([before])), true);
+    let told = BufReader::new(watching.stderr.take().expect("piped")).lines();
+    let mut told = told.map(|line| line.expect("text"));
+    assert!(told.any(|line| line.contains("is gone")), "it ended");
+    // The same slot comes back, and its time passes.
+    let accepted = client.fedmkt(&["accept", &cid, "--grant", "data=data", "--yes", "--json"]).json();
+    assert_eq!(accepted["slot"], slot);
+    net.wait(3601);
+    assert!(told.any(|line| line.contains("Nothing of yours")), "it ends when the slot is over");
+    assert_eq!(watching.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
 fn a_challenger_that_is_killed_again_and_again_puts_up_one_bond() {
     let Some(scene) = Scene::begin("killed challengers") else { return };
     let challenger = &scene.challenger;

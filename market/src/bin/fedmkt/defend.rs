@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::{Address, B256};
 use alloy::signers::local::PrivateKeySigner;
 use anyhow::{Context, bail};
@@ -76,9 +77,14 @@ pub fn run(arguments: &Defend, settings: &Settings, store: &FolderStore, out: &m
     // The time first: if a window has passed by then, the board shows every challenge that came in time.
     let look = |follower: &mut Follower| -> anyhow::Result<_> {
         let now = chain.latest()?.time;
-        Ok((follower.read(&chain)?, now))
+        let board = follower.read(&chain)?;
+        // The last blocks may lack events, by a node that lags or a reorganisation: that a window has passed must be true
+        // of a block below them.
+        let sure = BlockNumberOrTag::Number(board.block.saturating_sub(chain.confirmations));
+        let sure = chain.block(sure)?.context("the node is behind: it lacks a block that it had before")?.time;
+        Ok((board, now, sure))
     };
-    let (mut board, mut now) = look(&mut follower)?;
+    let (mut board, mut now, mut sure) = look(&mut follower)?;
     for id in &arguments.slots {
         let slot = board.slots.get(id).with_context(|| format!("there is no slot {id} in this market"))?;
         if slot.client != client {
@@ -115,12 +121,17 @@ pub fn run(arguments: &Defend, settings: &Settings, store: &FolderStore, out: &m
         if arguments.once {
             return if done && !defence.lost { Ok(()) } else { Err(Refused.into()) };
         }
-        if followed.iter().all(|slot| is_over(&board, slot, now)) {
+        let mut concerns = open.iter().chain(&arguments.slots);
+        for id in concerns.clone().filter(|id| !board.slots.contains_key(*id)) {
+            defence
+                .tell(&format!("Slot {id} is gone: the node is behind, or the chain was reorganised. Waiting for it."));
+        }
+        if concerns.all(|id| is_over(&board, id, sure)) {
             break;
         }
         std::thread::sleep(PAUSE);
         // A node that does not answer for a while is no reason to leave.
-        (board, now) = loop {
+        (board, now, sure) = loop {
             match look(&mut follower) {
                 Ok(seen) => break seen,
                 Err(error) => note(&sentence(&error)),
@@ -132,14 +143,16 @@ pub fn run(arguments: &Defend, settings: &Settings, store: &FolderStore, out: &m
     if defence.lost { Err(Refused.into()) } else { Ok(()) }
 }
 
-/// Whether nothing can happen to a slot any more but its settlement.
-fn is_over(board: &Board, slot: &Slot, now: u64) -> bool {
+/// Whether nothing can happen to a slot any more but its settlement. `sure` is the time of a block whose events the board
+/// has for sure. Of a slot that the board lacks nothing is known.
+fn is_over(board: &Board, id: &B256, sure: u64) -> bool {
+    let Some(slot) = board.slots.get(id) else { return false };
     if slot.ending.is_some() {
         return true;
     }
     let until = if slot.submission.is_some() { slot.challenge_until } else { slot.submit_until };
     let is_disputed = board.challenges_of(slot.id).iter().any(|challenge| !challenge.state.has_ended());
-    now > until && !is_disputed && slot.disclose_until.is_none()
+    sure > until && !is_disputed && slot.disclose_until.is_none()
 }
 
 struct Defence<'a> {
@@ -345,5 +358,40 @@ impl Defence<'_> {
         if self.told.insert(what.to_owned()) {
             note(what);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_over_when_its_window_has_passed_for_sure_and_never_when_it_is_missing() {
+        let id = B256::repeat_byte(1);
+        let mut board = Board::default();
+        assert!(!is_over(&board, &id, u64::MAX), "of a slot that is missing nothing is known");
+        let slot = Slot {
+            id,
+            job: B256::ZERO,
+            client: Address::ZERO,
+            data_root: B256::ZERO,
+            submit_until: 10,
+            block: 1,
+            run_id: None,
+            submission: Some(Default::default()),
+            challenge_until: 20,
+            lottery_held: false,
+            disclose_until: None,
+            ending: None,
+        };
+        board.slots.insert(id, slot.clone());
+        assert!(!is_over(&board, &id, 20), "it can still be challenged");
+        assert!(is_over(&board, &id, 21));
+        board.slots.insert(id, Slot { disclose_until: Some(30), ..slot.clone() });
+        assert!(!is_over(&board, &id, 21), "an audit is due");
+        board.slots.insert(id, Slot { submission: None, ..slot.clone() });
+        assert!(is_over(&board, &id, 11), "nothing was submitted");
+        board.slots.insert(id, Slot { ending: Some(SLOT_REFUTED), ..slot });
+        assert!(is_over(&board, &id, 0));
     }
 }
