@@ -301,6 +301,7 @@ const READER: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_pread" (func $pread (param i32 i32 i32 i64 i32) (result i32)))
   (memory (export "memory") 2)
   (data (i32.const 32) "data/f")
+  (func (export "_initialize"))
   (func (export "fedmkt_init") (result i32)
     (i32.store (i32.const 0) (i32.const 65536)) (i32.store (i32.const 4) (i32.const 4096))
     (call $path_open (i32.const 3) (i32.const 0) (i32.const 32) (i32.const 6) (i32.const 0) (i64.const 6) (i64.const 0)
