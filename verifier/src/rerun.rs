@@ -77,27 +77,63 @@ pub enum RerunError {
     Busy(PathBuf),
 }
 
-/// A run that was made again.
+/// A run that was made again, to its end.
 pub struct Rerun<'a> {
+    part: Part<'a>,
+    header: Header,
+}
+
+/// A run that was made again from its beginning on, as far as was asked for.
+pub struct Part<'a> {
     session: Session<'a>,
     checkpoints: Checkpoints,
-    header: Header,
     segments: Vec<StateRoot>,
+    /// Steps and last state of the run, if it has ended by then.
+    end: Option<(u64, StateRoot)>,
 }
 
 /// Asks whether a computation is to stop.
-struct Until<'a>(&'a dyn Fn() -> bool);
+struct Until<'a> {
+    stop: &'a dyn Fn() -> bool,
+    /// The number of steps that are wanted, and whether there are so many.
+    steps: u64,
+    is_there: bool,
+}
 
 impl Observer for Until<'_> {
     fn starts(&mut self, _: &Worker) -> Result<(), TrainingError> {
         Ok(())
     }
 
-    fn advanced(&mut self, _: &mut Worker) {}
+    fn advanced(&mut self, worker: &mut Worker) {
+        self.is_there = worker.steps() >= self.steps;
+    }
 
     fn stop(&self) -> bool {
-        (self.0)()
+        self.is_there || (self.stop)()
     }
+}
+
+/// Opens the run's folder and computes, at least so many steps. The last state's header if the run has ended; `None` when
+/// `stop` said so.
+fn compute<'a>(
+    session: Session<'a>,
+    folder: &Path,
+    steps: u64,
+    interval: Duration,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<(Part<'a>, Option<Header>)>, RerunError> {
+    let failed = |error| RerunError::Folder { path: folder.to_owned(), error };
+    let mut checkpoints =
+        Checkpoints::open(folder).map_err(failed)?.ok_or_else(|| RerunError::Busy(folder.to_owned()))?;
+    let mut until = Until { stop, steps, is_there: false };
+    let Some(finished) = session.train(&mut checkpoints, interval, &mut until)? else {
+        let segments = checkpoints.segments().to_vec();
+        return Ok(until.is_there.then_some((Part { session, checkpoints, segments, end: None }, None)));
+    };
+    let last = finished.header.root_alone(session.job.manifest.machine.class.log2_state());
+    let end = Some((finished.header.steps, last));
+    Ok(Some((Part { session, checkpoints, segments: finished.segments, end }, Some(finished.header))))
 }
 
 impl<'a> Rerun<'a> {
@@ -112,11 +148,8 @@ impl<'a> Rerun<'a> {
         interval: Duration,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Self>, RerunError> {
-        let failed = |error| RerunError::Folder { path: folder.to_owned(), error };
-        let mut checkpoints =
-            Checkpoints::open(folder).map_err(failed)?.ok_or_else(|| RerunError::Busy(folder.to_owned()))?;
-        let Some(finished) = session.train(&mut checkpoints, interval, &mut Until(stop))? else { return Ok(None) };
-        Ok(Some(Self { session, checkpoints, header: finished.header, segments: finished.segments }))
+        let computed = compute(session, folder, u64::MAX, interval, stop)?;
+        Ok(computed.and_then(|(part, header)| Some(Self { part, header: header? })))
     }
 
     /// The last state's header.
@@ -126,20 +159,20 @@ impl<'a> Rerun<'a> {
 
     /// What an honest client would have said.
     pub fn body(&self) -> Body {
-        let job = self.session.job;
-        Body::new(job.cid, &job.manifest, &self.header, self.segments.clone())
+        let job = self.part.session.job;
+        Body::new(job.cid, &job.manifest, &self.header, self.part.segments.clone())
     }
 
     /// The root of the last state.
     pub fn last_state(&self) -> StateRoot {
-        self.header.root_alone(self.session.job.manifest.machine.class.log2_state())
+        self.header.root_alone(self.part.session.job.manifest.machine.class.log2_state())
     }
 
     /// The root of the state before step 0.
     pub fn first_state(&self) -> StateRoot {
         let first =
             Header { steps: 0, status: Status::Running, memory_bytes: 0, results: Vec::new(), ..self.header.clone() };
-        first.root_alone(self.session.job.manifest.machine.class.log2_state())
+        first.root_alone(self.part.session.job.manifest.machine.class.log2_state())
     }
 
     /// What of a claim is not so, in words; `None` when the run was as claimed, in every leaf of the top level.
@@ -166,12 +199,45 @@ impl<'a> Rerun<'a> {
     /// # Errors
     /// When this computer cannot.
     pub fn leaves(&mut self, level: &Level) -> Result<Vec<StateRoot>, RerunError> {
-        let (steps, last) = (self.header.steps, self.last_state());
+        self.part.leaves(level)
+    }
+
+    /// Writes the image of the state after so many steps to a new file.
+    ///
+    /// # Errors
+    /// When this computer cannot.
+    pub fn write_state(&mut self, steps: u64, path: &Path) -> Result<StateRoot, RerunError> {
+        self.part.write_state(steps, path)
+    }
+}
+
+impl<'a> Part<'a> {
+    /// Runs until so many steps are executed or the run ends, from the last checkpoint in `folder` on. Otherwise as
+    /// [`Rerun::run`]. What is asked of it afterwards must lie within these steps.
+    ///
+    /// # Errors
+    /// When this computer cannot.
+    pub fn run(
+        session: Session<'a>,
+        folder: &Path,
+        steps: u64,
+        interval: Duration,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>, RerunError> {
+        Ok(compute(session, folder, steps, interval, stop)?.map(|(part, _)| part))
+    }
+
+    /// The leaves of a level of the claimed trace, as they are.
+    ///
+    /// # Errors
+    /// When this computer cannot.
+    pub fn leaves(&mut self, level: &Level) -> Result<Vec<StateRoot>, RerunError> {
+        let steps = self.end.map_or(u64::MAX, |(steps, _)| steps);
         let steps_per_segment = self.session.job.manifest.steps_per_segment;
         if level.first == 0 && level.part == steps_per_segment {
             // The top level was computed on the way; a claim may end where no segment of ours does.
             let known = |end: u64| match end {
-                end if end >= steps => Some(last),
+                end if end >= steps => self.end.map(|(_, last)| last),
                 end if end.is_multiple_of(steps_per_segment) => {
                     self.segments.get((end / steps_per_segment) as usize - 1).copied()
                 }
@@ -191,7 +257,9 @@ impl<'a> Rerun<'a> {
                 leaves.push(worker.state_root()?);
             }
         }
-        leaves.resize(level.parts() as usize, last);
+        if let Some((_, last)) = self.end {
+            leaves.resize(level.parts() as usize, last);
+        }
         Ok(leaves)
     }
 
@@ -201,7 +269,8 @@ impl<'a> Rerun<'a> {
     /// When this computer cannot.
     pub fn write_state(&mut self, steps: u64, path: &Path) -> Result<StateRoot, RerunError> {
         let failed = |error| RerunError::Folder { path: path.to_owned(), error };
-        let mut worker = self.session.state_at(&mut self.checkpoints, steps.min(self.header.steps))?;
+        let mut worker =
+            self.session.state_at(&mut self.checkpoints, self.end.map_or(steps, |(end, _)| steps.min(end)))?;
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path).map_err(failed)?;
         worker.write_image(&file)?;
         Ok(worker.state_root()?)

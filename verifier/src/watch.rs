@@ -24,8 +24,9 @@ pub mod metrics;
 pub mod policy;
 pub mod work;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,12 +39,13 @@ use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, Log};
 use alloy::signers::local::PrivateKeySigner;
 use anyhow::{Context, bail};
-use fedmkt_market::board::{Board, Slot};
+use fedmkt_market::board::{Board, Follower, Slot};
 use fedmkt_market::chain::{Block, Chain};
 use fedmkt_market::records::Records;
 use fedmkt_market::send::Sender;
 use fedmkt_market::settings::Settings;
 use fedmkt_runtime::message::sentence;
+use fedmkt_store::{BlockStore, FolderStore};
 use rustix::fs::FlockOperation;
 
 use database::{Checked, Finding, State, now};
@@ -79,13 +81,14 @@ pub fn lock(folder: &Path) -> anyhow::Result<Lock> {
 /// A task that is at work.
 struct AtWork {
     slot: B256,
+    /// Whether it uses the folder of the slot's run.
+    uses_run: bool,
     thread: JoinHandle<()>,
 }
 
 /// A verifier at work.
 pub struct Watcher<'a> {
     chain: &'a Chain,
-    settings: &'a Settings,
     journal: &'a Records,
     key: PrivateKeySigner,
     state: State,
@@ -97,6 +100,11 @@ pub struct Watcher<'a> {
     told: Receiver<(String, B256, Option<Found>)>,
     /// Choices that were computed and are to be sent.
     choices: BTreeMap<B256, challenges::Ready>,
+    /// Challenges for which no choice could be computed: how often, and when to try again, in seconds since 1970.
+    stuck: BTreeMap<B256, (u32, u64)>,
+    /// What tasks have told and could not be written down yet.
+    unkept: VecDeque<(B256, Found)>,
+    follower: Follower,
 }
 
 /// What is true at a block.
@@ -133,8 +141,23 @@ impl<'a> Watcher<'a> {
         let state = State::of(place.home.path());
         let seed = state.seed()?;
         let (tell, told) = channel();
-        let (at_work, choices) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { chain, settings, journal, key, state, place, seed, metrics, at_work, tell, told, choices })
+        let follower = Follower::new(chain, settings)?;
+        Ok(Self {
+            chain,
+            journal,
+            key,
+            state,
+            place,
+            seed,
+            metrics,
+            at_work: BTreeMap::new(),
+            tell,
+            told,
+            choices: BTreeMap::new(),
+            stuck: BTreeMap::new(),
+            unkept: VecDeque::new(),
+            follower,
+        })
     }
 
     /// The account.
@@ -154,7 +177,7 @@ impl<'a> Watcher<'a> {
         let mut last = None;
         let mut waited = pause;
         while !self.place.stop.load(Ordering::Relaxed) {
-            let heard = self.hear()?;
+            let heard = self.hear();
             if heard || waited >= pause {
                 waited = Duration::ZERO;
                 match self.look(&mut last, heard) {
@@ -171,25 +194,37 @@ impl<'a> Watcher<'a> {
         for (_, task) in std::mem::take(&mut self.at_work) {
             let _ = task.thread.join();
         }
-        while let Ok((_, slot, Some(found))) = self.told.try_recv() {
-            self.keep(slot, found)?;
+        while let Ok((_, slot, found)) = self.told.try_recv() {
+            self.unkept.extend(found.map(|found| (slot, found)));
         }
-        Ok(())
+        self.keep_all()
     }
 
     /// Waits a moment for what comes of tasks.
-    fn hear(&mut self) -> anyhow::Result<bool> {
-        match self.told.recv_timeout(MOMENT) {
+    fn hear(&mut self) -> bool {
+        let heard = match self.told.recv_timeout(MOMENT) {
             Ok((name, slot, found)) => {
                 self.at_work.remove(&name);
                 self.metrics.tasks.store(self.at_work.len() as i64, Ordering::Relaxed);
-                if let Some(found) = found {
-                    self.keep(slot, found)?;
-                }
-                Ok(true)
+                self.unkept.extend(found.map(|found| (slot, found)));
+                true
             }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Ok(false),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => false,
+        };
+        if let Err(error) = self.keep_all() {
+            count(&self.metrics.errors);
+            tracing::warn!("what was found cannot be written down, and is kept in memory: {}", sentence(&error));
         }
+        heard
+    }
+
+    /// Writes down what tasks have told. What cannot be written now stays.
+    fn keep_all(&mut self) -> anyhow::Result<()> {
+        while let Some((slot, found)) = self.unkept.front().cloned() {
+            self.keep(slot, found)?;
+            self.unkept.pop_front();
+        }
+        Ok(())
     }
 
     fn look(&mut self, last: &mut Option<B256>, heard: bool) -> anyhow::Result<()> {
@@ -197,11 +232,13 @@ impl<'a> Watcher<'a> {
         if !heard && *last == Some(block.hash) {
             return Ok(());
         }
-        let view = View { block, board: Board::read(self.chain, self.settings)? };
+        let view = View { block, board: self.follower.read(self.chain)? };
         self.metrics.block.store(block.number, Ordering::Relaxed);
+        // What is lost when it comes too late is first.
+        self.committees(&view)?;
+        self.answers(&view)?;
         self.submissions(&view)?;
         self.challenges(&view)?;
-        self.committees(&view)?;
         self.clean(&view)?;
         *last = Some(block.hash);
         Ok(())
@@ -265,8 +302,13 @@ impl<'a> Watcher<'a> {
             }
             Task::Replay { question, .. } | Task::Fetch { question, .. } => format!("answer {question}"),
         };
-        // A run's folder is for one task at a time. What a challenge or a committee waits for has a deadline: it comes in addition.
-        let is_busy = self.at_work.contains_key(&name) || self.at_work.values().any(|task| task.slot == subject.slot);
+        // A run's folder is for one task at a time; fetching needs none. What a challenge or a committee waits for has a
+        // deadline: it comes in addition.
+        let uses_run = !matches!(task, Task::Fetch { .. });
+        let same_run = |task: &AtWork| task.uses_run && task.slot == subject.slot;
+        let is_busy = self.at_work.contains_key(&name)
+            || (uses_run && self.at_work.values().any(same_run))
+            || self.unkept.iter().any(|(slot, _)| *slot == subject.slot);
         let is_full = matches!(task, Task::Check) && self.at_work.len() >= self.place.policy.limits.at_once;
         if is_busy || is_full {
             return;
@@ -274,57 +316,63 @@ impl<'a> Watcher<'a> {
         let (place, tell, slot) = (self.place.clone(), self.tell.clone(), subject.slot);
         let its_name = name.clone();
         let thread = std::thread::spawn(move || {
-            let found = place.work(&subject, &task, tries);
+            // Else the task would count as at work for ever.
+            let worked = catch_unwind(AssertUnwindSafe(|| place.work(&subject, &task, tries)));
+            let found = worked.unwrap_or_else(|_| Some(task.failed(subject.run.traceRoot, tries)));
             // Nobody listens any more when everything ends.
             let _ = tell.send((its_name, slot, found));
         });
         tracing::debug!("{name}");
-        self.at_work.insert(name, AtWork { slot, thread });
+        self.at_work.insert(name, AtWork { slot, uses_run, thread });
         self.metrics.tasks.store(self.at_work.len() as i64, Ordering::Relaxed);
     }
 
     /// Writes down what came of a task.
     fn keep(&mut self, slot: B256, found: Found) -> anyhow::Result<()> {
         match found {
-            Found::Finding(finding) => {
+            Found::Finding { trace_root, finding } => {
                 let Some(mut checked) = self.state.checked()?.into_iter().find(|checked| checked.slot == slot) else {
                     return Ok(());
                 };
-                let text = match &finding {
-                    Finding::Agrees { steps, seconds } => {
-                        count(&self.metrics.agrees);
-                        format!("as claimed: {steps} steps made again in {seconds:.1} s")
-                    }
-                    Finding::Differs { what } => {
-                        count(&self.metrics.differs);
-                        format!("not as claimed: {what}")
-                    }
-                    Finding::OtherData { what } => {
-                        count(&self.metrics.differs);
-                        format!("the data is wrong: {what}")
-                    }
+                if checked.trace_root != trace_root {
+                    tracing::info!(%slot, "a finding about a submission that a reorganisation replaced is dropped");
+                    return Ok(());
+                }
+                checked.finding = finding;
+                self.state.put_checked(&checked)?;
+                let (counter, text) = match &checked.finding {
+                    Finding::Agrees { steps, seconds } => (
+                        Some(&self.metrics.agrees),
+                        format!("as claimed: {steps} steps made again, with fetching the data, in {seconds:.1} s"),
+                    ),
+                    Finding::Differs { what } => (Some(&self.metrics.differs), format!("not as claimed: {what}")),
+                    Finding::OtherData { what } => (Some(&self.metrics.differs), format!("the data is wrong: {what}")),
                     Finding::OtherResults { what } => {
-                        count(&self.metrics.differs);
-                        format!("the published results are wrong: {what}")
+                        (Some(&self.metrics.differs), format!("the published results are wrong: {what}"))
                     }
                     Finding::CannotTell { why, tries, .. } => {
-                        count(&self.metrics.failed);
-                        format!("cannot tell ({tries} times): {why}")
+                        (Some(&self.metrics.failed), format!("cannot tell ({tries} times): {why}"))
                     }
-                    Finding::Skipped { why } => format!("not checked: {why}"),
+                    Finding::Skipped { why } => (None, format!("not checked: {why}")),
                     Finding::Waiting => return Ok(()),
                 };
-                self.note(slot, &text)?;
-                checked.finding = finding;
-                self.state.put_checked(&checked)
+                if let Some(counter) = counter {
+                    count(counter);
+                }
+                self.note_if_possible(slot, &text);
+                Ok(())
             }
             Found::Choice { challenge, chosen, leaves } => {
+                self.stuck.remove(&challenge);
                 self.choices.insert(challenge, challenges::Ready { chosen, leaves });
                 Ok(())
             }
             Found::NoChoice { challenge, why } => {
                 count(&self.metrics.failed);
-                self.note(slot, &format!("challenge {challenge}: no leaf can be named: {why}"))
+                let tries = self.stuck.get(&challenge).map_or(0, |(tries, _)| *tries);
+                self.stuck.insert(challenge, (tries + 1, work::again_at(tries)));
+                self.note_if_possible(slot, &format!("challenge {challenge}: no leaf can be named: {why}"));
+                Ok(())
             }
             Found::Answer { question, answer } => self.answered(question, answer),
         }
@@ -336,14 +384,18 @@ impl<'a> Watcher<'a> {
         self.state.note(slot, text)
     }
 
+    /// The same where the move or the finding counts, not the note.
+    fn note_if_possible(&self, slot: B256, text: &str) {
+        if let Err(error) = self.note(slot, text) {
+            tracing::warn!("{}", sentence(&error));
+        }
+    }
+
     /// Makes a move; if it is refused, tells so and goes on. Whether it was made.
     fn moves(&self, slot: B256, name: &str, to: Address, call: Vec<u8>) -> bool {
         match self.sender().send(name, to, call) {
             Ok(receipt) => {
-                let gas = receipt.gas_used;
-                if let Err(error) = self.note(slot, &format!("sent `{name}`, {gas} gas")) {
-                    tracing::warn!("{}", sentence(&error));
-                }
+                self.note_if_possible(slot, &format!("sent `{name}`, {} gas", receipt.gas_used));
                 true
             }
             Err(error) => {
@@ -355,16 +407,16 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    /// Fetches what the market owes this verifier in a token.
-    fn collect(&self, slot: B256, token: Address) -> anyhow::Result<()> {
+    /// Fetches what the market owes this verifier in a token. Whether nothing is owed any more.
+    fn collect(&self, slot: B256, token: Address) -> anyhow::Result<bool> {
         let owed = self.chain.owed(token, self.account())?;
         if owed > U256::ZERO {
             let name = format!("withdraw {token}");
             self.sender().do_again(&name)?;
             let call = self.chain.market().withdraw(token, self.account()).calldata().to_vec();
-            self.moves(slot, &name, self.chain.market, call);
+            return Ok(self.moves(slot, &name, self.chain.market, call));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Removes what belongs to slots that have ended, and blocks that nothing needs.
@@ -374,7 +426,7 @@ impl<'a> Watcher<'a> {
         let asked: BTreeSet<B256> =
             self.state.questions()?.into_iter().filter(|asked| !asked.done).map(|asked| asked.slot).collect();
         let mut removed = false;
-        let mut jobs = BTreeSet::new();
+        let mut jobs: BTreeSet<String> = BTreeSet::new();
         for slot in view.board.slots.values() {
             if slot.ending.is_none() || busy.contains(&slot.id) || asked.contains(&slot.id) {
                 jobs.extend(view.board.jobs.get(&slot.job).map(|job| job.cid().to_string()));
@@ -391,6 +443,7 @@ impl<'a> Watcher<'a> {
                 removed = true;
             }
         }
+        self.pin(&jobs)?;
         if !removed {
             return Ok(());
         }
@@ -400,8 +453,31 @@ impl<'a> Watcher<'a> {
                 std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
             }
         }
-        let collected = fedmkt_store::FolderStore::new(&self.place.store).gc()?;
+        let collected = FolderStore::new(&self.place.store).gc()?;
         tracing::info!("removed what is over, with {} bytes of blocks", collected.bytes);
+        Ok(())
+    }
+
+    /// Pins the jobs of slots that are not over and whose drives are here, as their manifests are read again; lets go of others.
+    fn pin(&self, jobs: &BTreeSet<String>) -> anyhow::Result<()> {
+        let store = FolderStore::new(&self.place.store);
+        let folder = self.place.home.jobs()?;
+        let (ours, pinned) = (self.state.pins()?, store.pins()?);
+        for cid in jobs.iter().filter(|cid| folder.join(format!("{cid}.pack")).is_file()) {
+            let name = fedmkt_store::parse_cid(cid)?;
+            // What somebody else has pinned in this store is left to them.
+            if !pinned.contains(&name) && store.has(&name)? {
+                self.state.set_pin(cid, true)?;
+                if let Err(error) = store.pin(&name) {
+                    // Blocks that went before are fetched again when they are needed.
+                    tracing::debug!("cannot pin {cid}: {error}");
+                }
+            }
+        }
+        for cid in ours.iter().filter(|cid| !jobs.contains(*cid)) {
+            store.unpin(&fedmkt_store::parse_cid(cid)?)?;
+            self.state.set_pin(cid, false)?;
+        }
         Ok(())
     }
 

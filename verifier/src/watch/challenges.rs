@@ -6,7 +6,7 @@ use fedmkt_market::board::SUBMITTED;
 use fedmkt_market::dispute::{self, Challenge, Kind, Moved, State};
 use fedmkt_runtime::message::sentence;
 
-use super::database::{Challenged, Chosen, Finding};
+use super::database::{Challenged, Chosen, Finding, now};
 use super::metrics::count;
 use super::work::{Subject, Task};
 use super::{View, Watcher};
@@ -21,7 +21,7 @@ pub struct Ready {
 }
 
 impl Watcher<'_> {
-    /// Opens what is to be opened, and goes on with what is open.
+    /// Opens what is to be opened.
     pub(super) fn challenges(&mut self, view: &View) -> anyhow::Result<()> {
         if self.place.policy.challenge.enabled {
             for checked in self.state.checked()?.into_iter().filter(|checked| checked.ending.is_none()) {
@@ -37,8 +37,15 @@ impl Watcher<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Goes on with what is open, what is due first before all else.
+    pub(super) fn answers(&mut self, view: &View) -> anyhow::Result<()> {
         let me = self.account();
-        for challenge in view.board.challenges.values().filter(|challenge| challenge.challenger == me) {
+        let mut mine: Vec<_> = view.board.challenges.values().filter(|challenge| challenge.challenger == me).collect();
+        mine.sort_by_key(|challenge| (challenge.state.has_ended(), challenge.deadline));
+        for challenge in mine {
             if let Err(error) = self.go_on(view, challenge) {
                 count(&self.metrics.errors);
                 tracing::warn!(slot = %challenge.slot, "challenge {}: {}", challenge.id, sentence(&error));
@@ -85,18 +92,24 @@ impl Watcher<'_> {
         let Some(subject) = view.subject(slot) else { return Ok(()) };
         if is_new {
             known.state = state;
-            known.ended = challenge.state.has_ended();
+            known.ended = false;
             self.state.put_challenge(&known)?;
-            self.note(slot, &format!("challenge {id}: {}", challenge.state))?;
-        }
-        if challenge.state.has_ended() {
             match challenge.state {
                 State::Won => count(&self.metrics.won),
                 State::Lost => count(&self.metrics.lost),
                 _ => {}
             }
+            self.note_if_possible(slot, &format!("challenge {id}: {}", challenge.state));
+        }
+        if challenge.state.has_ended() {
             self.choices.remove(&id);
-            return self.collect(slot, subject.terms.token);
+            self.stuck.remove(&id);
+            // Over only when it was paid.
+            if self.collect(slot, subject.terms.token)? {
+                known.ended = true;
+                self.state.put_challenge(&known)?;
+            }
+            return Ok(());
         }
         let is_over = challenge.deadline < view.block.time;
         let is_void = self.chain.call(self.chain.market().getSlot(slot))?.state != SUBMITTED;
@@ -121,6 +134,9 @@ impl Watcher<'_> {
         let Some(level) = challenge.level else { return Ok(()) };
         let ready = self.choices.get(&id).filter(|ready| ready.leaves == challenge.leaves).cloned();
         let Some(Ready { chosen, leaves }) = ready else {
+            if self.stuck.get(&id).is_some_and(|(_, next)| *next > now()) {
+                return Ok(());
+            }
             let leaves = challenge.leaves.clone();
             self.begin(subject.clone(), Task::Choose { challenge: id, level, leaves }, 0);
             return Ok(());

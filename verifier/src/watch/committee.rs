@@ -18,7 +18,8 @@ use fedmkt_runtime::message::sentence;
 
 use super::database::{Answer, Asked, Vote, now, random};
 use super::metrics::count;
-use super::work::{Task, again_at};
+use super::policy::OPEN;
+use super::work::{Absence, Task, again_at};
 use super::{View, Watcher};
 
 /// States of a case, as the contract numbers them.
@@ -35,8 +36,26 @@ const WANTS_RULING: u8 = 3;
 /// So many blocks are looked at again for questions: a reorganisation may have brought others.
 const AGAIN: u64 = 64;
 
-/// How long before the end of the commitments a member that found no files says so, in seconds.
+/// How long before the end of the commitments a member that found no files says so, in seconds; at most a quarter of the
+/// time for commitments.
 const MARGIN: u64 = 120;
+
+/// The kind of questions about results, as the contract numbers it.
+const RESULTS: u8 = 1;
+
+/// Why a question can never be answered here, if so: what is disclosed to auditors is encrypted, and this program does not
+/// decrypt it.
+fn cannot_answer(disclosure: u8, kind: u8) -> Option<&'static str> {
+    (disclosure != OPEN && kind != RESULTS).then_some(
+        "NO ANSWER: the data of this job is not open, and this program does not decrypt what is disclosed to auditors. \
+         Answer by other means in time, or the stake of this round is lost",
+    )
+}
+
+/// When files that nobody has are given up, by this computer's clock.
+fn gives_up(now: u64, left: u64, commit_time: u64) -> u64 {
+    (now + left).saturating_sub(MARGIN.min(commit_time / 4))
+}
 
 /// A committee's contract, once its code was compared.
 ///
@@ -203,16 +222,30 @@ impl Watcher<'_> {
         until: u64,
     ) -> anyhow::Result<()> {
         let (slot, question) = (asked.slot, asked.question);
-        let Some(answer) = asked.answer.clone() else {
+        let subject = view.subject(slot).context("the node does not give the event of the submission")?;
+        if let Some(why) = cannot_answer(subject.terms.disclosure, asked.kind) {
+            if asked.answer.is_some() || asked.trouble.as_ref().is_none_or(|(told, _)| told != why) {
+                (asked.answer, asked.trouble) = (None, Some((why.into(), u64::MAX)));
+                self.state.put_question(&asked)?;
+                count(&self.metrics.errors);
+                tracing::error!(%slot, "question {question}: {why}");
+                self.state.note(slot, &format!("question {question}: {why}"))?;
+            }
+            return Ok(());
+        }
+        // What nobody had in another round may be there now.
+        let answer = asked.answer.clone().filter(|answer| answer.absent_in.is_none_or(|then| then == round));
+        let Some(answer) = answer else {
             if asked.trouble.as_ref().is_some_and(|(_, next)| *next > now()) {
                 return Ok(());
             }
-            let subject = view.subject(slot).context("the node does not give the event of the submission")?;
             // The chain's time may not be that of this computer.
-            let until = (now() + until.saturating_sub(view.block.time)).saturating_sub(MARGIN);
+            let left = until.saturating_sub(view.block.time);
+            let commit_time = self.chain.call(contract.commitTime())?.into();
+            let absence = Absence { until: gives_up(now(), left, commit_time), round };
             let task = match asked.kind {
-                STEP => Task::Replay { question, state_in: StateRoot(asked.state_in.0), step: asked.step },
-                kind => Task::Fetch { question, kind, until },
+                STEP => Task::Replay { question, state_in: StateRoot(asked.state_in.0), step: asked.step, absence },
+                kind => Task::Fetch { question, kind, absence },
             };
             self.begin(subject, task, 0);
             return Ok(());
@@ -319,4 +352,26 @@ pub fn verdict(number: u8) -> &'static str {
     const NAMES: [&str; 5] =
         ["nothing yet", "the step was executed", "the client is right", "the client is wrong", "it cannot be said"];
     NAMES.get(usize::from(number)).copied().unwrap_or("unknown")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn about_data_that_is_not_open_nothing_is_said() {
+        const CAPSULE: u8 = 2;
+        for disclosure in [1, 2] {
+            assert!(cannot_answer(disclosure, STEP).is_some() && cannot_answer(disclosure, CAPSULE).is_some());
+            assert!(cannot_answer(disclosure, RESULTS).is_none());
+        }
+        assert!([STEP, RESULTS, CAPSULE].iter().all(|kind| cannot_answer(OPEN, *kind).is_none()));
+    }
+
+    #[test]
+    fn most_of_the_time_for_commitments_is_left_to_look_for_files() {
+        assert_eq!(gives_up(1000, 3600, 3600), 1000 + 3600 - 120);
+        assert_eq!(gives_up(1000, 60, 60), 1000 + 45);
+        assert_eq!(gives_up(0, 5, 3600), 0);
+    }
 }

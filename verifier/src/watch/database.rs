@@ -150,6 +150,9 @@ pub struct Answer {
     pub state_out: B256,
     /// How it was found.
     pub how: String,
+    /// The round of the case in which nobody had the files, if that is the reason. In another round they may be there.
+    #[serde(default)]
+    pub absent_in: Option<u8>,
 }
 
 /// A commitment in a round.
@@ -274,6 +277,23 @@ impl State {
     /// When the file cannot be used.
     pub fn set_known_to(&self, committee: Address, block: u64) -> anyhow::Result<()> {
         self.records()?.put(&format!("known/{committee}"), &block)
+    }
+
+    /// CIDs of jobs that this verifier has pinned.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn pins(&self) -> anyhow::Result<Vec<String>> {
+        self.all("pin/")
+    }
+
+    /// Writes down that it pins the job with this CID, or no longer.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn set_pin(&self, cid: &str, is_pinned: bool) -> anyhow::Result<()> {
+        let name = format!("pin/{cid}");
+        if is_pinned { self.records()?.put(&name, &cid) } else { self.records()?.remove(&name) }
     }
 
     /// Writes down that something happened. The oldest notes go when there are too many.

@@ -28,7 +28,7 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 
 /// Disclosure of an open job, as the market has it.
-const OPEN: u8 = 0;
+pub(super) const OPEN: u8 = 0;
 
 /// What a verifier does, and how much of it.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]

@@ -24,7 +24,7 @@ use super::policy::{Engine, Policy};
 use crate::cartesi::Cartesi;
 use crate::machine::{Failure, Machine};
 use crate::qemu::Qemu;
-use crate::rerun::{Rerun, first_wrong};
+use crate::rerun::{Part, Rerun, first_wrong};
 use crate::step::{Image, Limit, Step};
 
 /// How often a run that is made again is saved.
@@ -97,6 +97,8 @@ pub enum Task {
         state_in: StateRoot,
         /// The step.
         step: u64,
+        /// What to say of data that nobody has.
+        absence: Absence,
     },
     /// What to say to a question about files.
     Fetch {
@@ -104,16 +106,47 @@ pub enum Task {
         question: B256,
         /// What is in question: 1 the results, 2 the capsule.
         kind: u8,
-        /// When to give up, in seconds since 1970.
-        until: u64,
+        /// What to say of files that nobody has.
+        absence: Absence,
     },
+}
+
+/// When files that nobody has are answered with "client wrong".
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Absence {
+    /// Until then it is tried again, in seconds since 1970.
+    pub until: u64,
+    /// The round of the case. In another one the files may be there.
+    pub round: u8,
+}
+
+impl Task {
+    /// What to tell when a task has ended without telling anything.
+    pub fn failed(&self, trace_root: B256, tries: u32) -> Found {
+        let why = "a fault of this program ended the task".to_owned();
+        match self {
+            Self::Check => {
+                let finding = Finding::CannotTell { why, tries: tries + 1, next: again_at(tries) };
+                Found::Finding { trace_root, finding }
+            }
+            Self::Choose { challenge, .. } => Found::NoChoice { challenge: *challenge, why },
+            Self::Replay { question, .. } | Self::Fetch { question, .. } => {
+                Found::Answer { question: *question, answer: Err(why) }
+            }
+        }
+    }
 }
 
 /// What came of a task.
 #[derive(Clone, Debug)]
 pub enum Found {
     /// Of a check.
-    Finding(Finding),
+    Finding {
+        /// The trace root of the submission that was checked.
+        trace_root: B256,
+        /// What was found.
+        finding: Finding,
+    },
     /// Of a choice.
     Choice {
         /// The challenge.
@@ -170,6 +203,15 @@ impl Place {
         Ok(Evidence { job, capsule })
     }
 
+    fn session<'a>(&self, subject: &Subject, evidence: &'a Evidence) -> anyhow::Result<Session<'a>> {
+        Ok(Session {
+            run_id: evidence::claim(&subject.run).run_id,
+            program: self.program.clone(),
+            cache: Some(CodeCache { folder: self.home.modules()?, key: self.seal.0 }),
+            ..Session::local(&evidence.job, &evidence.capsule)
+        })
+    }
+
     /// Makes the run of a submission again. `None` when everything is to end, or `until` has come.
     fn rerun<'a>(
         &self,
@@ -177,21 +219,26 @@ impl Place {
         evidence: &'a Evidence,
         until: Option<Instant>,
     ) -> anyhow::Result<Option<Rerun<'a>>> {
-        let claim = evidence::claim(&subject.run);
-        let session = Session {
-            run_id: claim.run_id,
-            program: self.program.clone(),
-            cache: Some(CodeCache { folder: self.home.modules()?, key: self.seal.0 }),
-            ..Session::local(&evidence.job, &evidence.capsule)
-        };
+        let session = self.session(subject, evidence)?;
+        let folder = self.home.run(session.run_id)?;
         let stop = || self.is_ending() || until.is_some_and(|until| Instant::now() >= until);
-        Ok(Rerun::run(session, &self.home.run(claim.run_id)?, CHECKPOINT_EVERY, &stop)?)
+        Ok(Rerun::run(session, &folder, CHECKPOINT_EVERY, &stop)?)
+    }
+
+    /// Makes its first so many steps again, or all if it has fewer. `None` when everything is to end.
+    fn part<'a>(&self, subject: &Subject, evidence: &'a Evidence, steps: u64) -> anyhow::Result<Option<Part<'a>>> {
+        let session = self.session(subject, evidence)?;
+        let folder = self.home.run(session.run_id)?;
+        Ok(Part::run(session, &folder, steps, CHECKPOINT_EVERY, &|| self.is_ending())?)
     }
 
     /// Does a task. `None` when everything is to end.
     pub fn work(&self, subject: &Subject, task: &Task, tries: u32) -> Option<Found> {
         match task {
-            Task::Check => self.check(subject, tries).map(Found::Finding),
+            Task::Check => {
+                let trace_root = subject.run.traceRoot;
+                self.check(subject, tries).map(|finding| Found::Finding { trace_root, finding })
+            }
             Task::Choose { challenge, level, leaves } => {
                 let challenge = *challenge;
                 match self.choose(subject, level, leaves) {
@@ -200,29 +247,37 @@ impl Place {
                     Err(error) => Some(Found::NoChoice { challenge, why: format!("{error:#}") }),
                 }
             }
-            Task::Replay { question, state_in, step } => {
-                let answer =
-                    self.replay(subject, *state_in, *step).map_err(|error| format!("{error:#}")).transpose()?;
+            Task::Replay { question, state_in, step, absence } => {
+                let evidence = match self.evidence(subject) {
+                    Ok(evidence) => evidence,
+                    Err(missing) => {
+                        let answer = self.blame(subject, missing, *absence);
+                        return Some(Found::Answer { question: *question, answer });
+                    }
+                };
+                let answer = self.replay(subject, &evidence, *state_in, *step);
+                let answer = answer.map_err(|error| format!("{error:#}")).transpose()?;
                 Some(Found::Answer { question: *question, answer })
             }
-            Task::Fetch { question, kind, until } => {
-                Some(Found::Answer { question: *question, answer: self.fetch(subject, *kind, *until) })
+            Task::Fetch { question, kind, absence } => {
+                Some(Found::Answer { question: *question, answer: self.fetch(subject, *kind, *absence) })
             }
         }
     }
 
     fn check(&self, subject: &Subject, tries: u32) -> Option<Finding> {
         let cannot = |why: String| Finding::CannotTell { why, tries: tries + 1, next: again_at(tries) };
+        // Fetching counts, too.
+        let started = Instant::now();
         let evidence = match self.evidence(subject) {
             Ok(evidence) => evidence,
             Err(Missing::Other(what)) => return Some(Finding::OtherData { what }),
             Err(missing) => return Some(cannot(missing.to_string())),
         };
-        let started = Instant::now();
         let most = self.policy.limits.most_seconds;
         match self.rerun(subject, &evidence, started.checked_add(Duration::from_secs(most))) {
             Ok(None) if self.is_ending() => None,
-            Ok(None) => Some(Finding::Skipped { why: format!("the run takes longer than {most} s") }),
+            Ok(None) => Some(Finding::Skipped { why: format!("data and run take longer than {most} s") }),
             Ok(Some(rerun)) => Some(match rerun.differs(&evidence::claim(&subject.run)) {
                 Some(what) => Finding::Differs { what },
                 None => {
@@ -247,8 +302,8 @@ impl Place {
 
     fn choose(&self, subject: &Subject, level: &Level, leaves: &[StateRoot]) -> anyhow::Result<Option<Chosen>> {
         let evidence = self.evidence(subject)?;
-        let Some(mut rerun) = self.rerun(subject, &evidence, None)? else { return Ok(None) };
-        let ours = rerun.leaves(level)?;
+        let Some(mut part) = self.part(subject, &evidence, level.first + level.steps)? else { return Ok(None) };
+        let ours = part.leaves(level)?;
         let Some(index) = first_wrong(&ours, leaves).filter(|index| *index < leaves.len()) else {
             anyhow::bail!("every leaf of this level is right");
         };
@@ -276,20 +331,25 @@ impl Place {
     }
 
     /// `Ok(None)` when everything is to end.
-    fn replay(&self, subject: &Subject, state_in: StateRoot, step: u64) -> anyhow::Result<Option<Answer>> {
-        let evidence = self.evidence(subject)?;
-        let Some(mut rerun) = self.rerun(subject, &evidence, None)? else { return Ok(None) };
+    fn replay(
+        &self,
+        subject: &Subject,
+        evidence: &Evidence,
+        state_in: StateRoot,
+        step: u64,
+    ) -> anyhow::Result<Option<Answer>> {
+        let Some(mut part) = self.part(subject, evidence, step + 1)? else { return Ok(None) };
         let machine = self.machine()?;
         let work = tempfile::Builder::new().prefix("step-").tempdir_in(self.home.path())?;
         let before = work.path().join("before");
-        if rerun.write_state(step, &before)? != state_in {
+        if part.write_state(step, &before)? != state_in {
             let how = format!("the run, made again from its beginning, has another state before step {step}");
-            return Ok(Some(Answer { verdict: CLIENT_RIGHT, state_out: B256::ZERO, how }));
+            return Ok(Some(answer(CLIENT_RIGHT, how)));
         }
-        let after = rerun.write_state(step + 1, &work.path().join("after"))?;
+        let after = part.write_state(step + 1, &work.path().join("after"))?;
         let Some(machine) = machine else {
             let how = format!("step {step} executed natively");
-            return Ok(Some(Answer { verdict: EXECUTED, state_out: after.0.into(), how }));
+            return Ok(Some(Answer { state_out: after.0.into(), ..answer(EXECUTED, how) }));
         };
         let image = Image::find()?;
         let class = evidence.job.manifest.machine.class;
@@ -313,7 +373,7 @@ impl Place {
             Err(Failure::Interrupted) => return Ok(None),
             Err(Failure::Endless(limit)) => {
                 let how = format!("step {step} does not end within {limit} in {}", machine.name());
-                return Ok(Some(Answer { verdict: UNDECIDED, state_out: B256::ZERO, how }));
+                return Ok(Some(answer(UNDECIDED, how)));
             }
             replayed => replayed?,
         };
@@ -327,10 +387,10 @@ impl Place {
         }
         let cycles = replayed.cycles.map(|cycles| format!(", {cycles} cycles")).unwrap_or_default();
         let how = format!("step {step} in {}: {:.1} s{cycles}", machine.name(), replayed.took.as_secs_f64());
-        Ok(Some(Answer { verdict: EXECUTED, state_out: root.0.into(), how }))
+        Ok(Some(Answer { state_out: root.0.into(), ..answer(EXECUTED, how) }))
     }
 
-    fn fetch(&self, subject: &Subject, kind: u8, until: u64) -> Result<Answer, String> {
+    fn fetch(&self, subject: &Subject, kind: u8, absence: Absence) -> Result<Answer, String> {
         let most = self.policy.limits.most_bytes;
         let looked = || -> Result<(), Missing> {
             let store = self.store()?;
@@ -338,15 +398,36 @@ impl Place {
             if kind == 1 {
                 return evidence::results(&job, &subject.submission, &store, most);
             }
+            // A check of the same slot may write to the slot's folder at this moment; what it has written can be read.
+            let own = tempfile::Builder::new().prefix("asked-").tempdir_in(self.home.path())?;
             let folder = self.capsule_folder(subject.slot)?;
-            evidence::capsule(&job, &subject.run, &subject.submission, &store, &folder, most).map(drop)
+            let folder = if evidence::has_capsule(&folder, &subject.run) { &folder } else { own.path() };
+            evidence::capsule(&job, &subject.run, &subject.submission, &store, folder, most).map(drop)
         };
-        let answer = |verdict, how: String| Answer { verdict, state_out: B256::ZERO, how };
         match looked() {
             Ok(()) => Ok(answer(CLIENT_RIGHT, "the files are there and have the roots".into())),
-            Err(missing @ Missing::Other(_)) => Ok(answer(CLIENT_WRONG, missing.to_string())),
-            Err(missing @ Missing::Absent(_)) if now() >= until => Ok(answer(CLIENT_WRONG, missing.to_string())),
-            Err(missing) => Err(missing.to_string()),
+            Err(missing) => self.blame(subject, missing, absence),
         }
     }
+
+    /// What to say when files are missing or others. Where it may be the fault of this verifier, nothing.
+    fn blame(&self, subject: &Subject, missing: Missing, absence: Absence) -> Result<Answer, String> {
+        match missing {
+            Missing::Other(_) => Ok(answer(CLIENT_WRONG, missing.to_string())),
+            Missing::Absent(_) if now() >= absence.until => {
+                // Nobody may be blamed when nothing at all comes from the network: the job's block must come.
+                let job = fedmkt_contracts::terms::job_cid(&subject.terms);
+                let store = self.store().map_err(|error| error.to_string())?;
+                let network = store.network().ok_or("there is nobody to ask for files")?;
+                network.block(&job).map_err(|error| format!("{missing}; but the job cannot be had either: {error}"))?;
+                Ok(Answer { absent_in: Some(absence.round), ..answer(CLIENT_WRONG, missing.to_string()) })
+            }
+            missing => Err(missing.to_string()),
+        }
+    }
+}
+
+/// A verdict without a state.
+fn answer(verdict: u8, how: String) -> Answer {
+    Answer { verdict, state_out: B256::ZERO, how, absent_in: None }
 }
