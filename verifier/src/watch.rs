@@ -38,6 +38,7 @@ use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, Log};
 use alloy::signers::local::PrivateKeySigner;
+use alloy::transports::RpcError;
 use anyhow::{Context, bail};
 use fedmkt_market::board::{Board, Follower, Slot};
 use fedmkt_market::chain::{Block, Chain};
@@ -50,12 +51,13 @@ use rustix::fs::FlockOperation;
 
 use database::{Checked, Finding, State, now};
 use metrics::{Metrics, count};
+use policy::Offer;
 use work::{Found, Place, Subject, Task};
 
 /// How often the daemon looks whether something has come of a task or it is to end.
 const MOMENT: Duration = Duration::from_millis(200);
 
-/// How many blocks of events are asked for at once.
+/// How many blocks of events are asked for at first. Nodes that take fewer say so.
 const SPAN: u64 = 10_000;
 
 /// Holds the data folder for this process alone.
@@ -282,8 +284,9 @@ impl<'a> Watcher<'a> {
         if slot.ending.is_some() || slot.challenge_until < time {
             return None;
         }
-        let wanted =
-            self.place.policy.wants(&self.seed, slot.id, slot.job, subject.terms.disclosure, subject.terms.reward);
+        let terms = &subject.terms;
+        let offer = Offer { disclosure: terms.disclosure, token: terms.token, reward: terms.reward };
+        let wanted = self.place.policy.wants(&self.seed, slot.id, slot.job, offer);
         let finding = match wanted {
             Ok(()) => Finding::Waiting,
             Err(why) => Finding::Skipped { why },
@@ -481,16 +484,14 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    /// Events of a contract from a block on, a span at a time; `filter` says which.
-    fn events(&self, filter: &Filter, from: u64, to: u64) -> anyhow::Result<Vec<Log>> {
-        let mut found = Vec::new();
-        let mut first = from;
-        while first <= to {
-            let last = (first + SPAN - 1).min(to);
-            let filter = filter.clone().from_block(first).to_block(last);
-            found.extend(self.chain.ask(self.chain.node().get_logs(&filter))?);
-            first = last + 1;
+    /// Events of a contract of these blocks; `filter` says which. `None` if the node does not give that many at once.
+    fn events(&self, filter: &Filter, from: u64, to: u64) -> anyhow::Result<Option<Vec<Log>>> {
+        let filter = filter.clone().from_block(from).to_block(to);
+        match self.chain.wait(self.chain.node().get_logs(&filter)) {
+            Ok(logs) => Ok(Some(logs)),
+            // Each kind of node has words of its own for it.
+            Err(RpcError::ErrorResp(_) | RpcError::Transport(_) | RpcError::DeserError { .. }) if to > from => Ok(None),
+            Err(error) => Err(fedmkt_market::chain::sentence(&error)),
         }
-        Ok(found)
     }
 }

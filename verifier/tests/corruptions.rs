@@ -12,7 +12,7 @@ use std::time::Duration;
 use fedmkt_core::roots::StateRoot;
 use fedmkt_core::trace::Level;
 use fedmkt_core::tree::keccak256;
-use fedmkt_verifier::rerun::{Claim, Rerun, first_wrong};
+use fedmkt_verifier::rerun::{Claim, Part, Rerun, first_wrong};
 
 use lies::{Dice, KINDS, Liar, STEPS, STEPS_PER_SEGMENT, Setting};
 
@@ -79,6 +79,35 @@ fn a_rerun_that_was_stopped_goes_on_and_comes_to_the_same() {
     let states = fs::read_dir(&folder).expect("a folder").flatten();
     assert!(states.filter(|entry| entry.path().extension().is_some_and(|end| end == "state")).count() > 0);
     assert_eq!(rerun(&setting, &folder).body(), whole);
+}
+
+#[test]
+fn a_part_of_a_run_has_the_leaves_and_states_of_the_whole() {
+    let setting = Setting::new();
+    let mut whole = rerun(&setting, &setting.folder.path().join("whole"));
+    let top = Level::top(STEPS, STEPS_PER_SEGMENT);
+    let below = top.below(0).expect("a level of the first segment");
+    let folder = setting.folder.path().join("part");
+    fs::create_dir(&folder).expect("a folder");
+    let run = |steps| Part::run(setting.session(), &folder, steps, Duration::ZERO, &|| false);
+    let end = below.first + below.steps;
+    let mut part = run(end).expect("run").expect("not stopped");
+    assert_eq!(part.leaves(&below).expect("leaves"), whole.leaves(&below).expect("leaves"));
+    for steps in [0, 1, end] {
+        let (one, other) = (setting.folder.path().join("one"), setting.folder.path().join("other"));
+        let ours = part.write_state(steps, &one).expect("a state");
+        assert_eq!(ours, whole.write_state(steps, &other).expect("a state"), "after {steps} steps");
+    }
+    // The rest of the run was not computed: no state beyond the next segment is in its folder.
+    let states = fs::read_dir(&folder)
+        .expect("a folder")
+        .flatten()
+        .filter_map(|entry| entry.path().file_name()?.to_str()?.strip_suffix(".state")?.parse::<u64>().ok());
+    assert!(states.max().is_some_and(|steps| (end..STEPS).contains(&steps)));
+    drop(part);
+    // Asked for more than there is, it is the whole run.
+    let mut part = run(STEPS + 1).expect("run").expect("not stopped");
+    assert_eq!(part.leaves(&top).expect("leaves"), whole.leaves(&top).expect("leaves"));
 }
 
 #[test]

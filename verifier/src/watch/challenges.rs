@@ -63,8 +63,8 @@ impl Watcher<'_> {
             return Ok(());
         }
         let bond = job.terms.challengeBond;
-        if !self.place.policy.may_bond(bond) {
-            tracing::warn!(slot = %id, "not challenged: the bond is {bond}, more than challenge.most-bond");
+        if !self.place.policy.may_bond(job.terms.token, bond) {
+            tracing::warn!(slot = %id, "not challenged: the bond is {bond}, of {}: the policy does not allow it", job.terms.token);
             return Ok(());
         }
         let challenge = dispute::open(&self.sender(), job, slot, kind)?;

@@ -20,7 +20,7 @@ use super::database::{Answer, Asked, Vote, now, random};
 use super::metrics::count;
 use super::policy::OPEN;
 use super::work::{Absence, Task, again_at};
-use super::{View, Watcher};
+use super::{SPAN, View, Watcher};
 
 /// States of a case, as the contract numbers them.
 const DRAWING: u8 = 1;
@@ -94,30 +94,44 @@ impl Watcher<'_> {
             .event_signature(RulingWanted::SIGNATURE_HASH)
             .topic2(address.into_word());
         let known: Vec<B256> = self.state.questions()?.into_iter().map(|asked| asked.question).collect();
-        for log in self.events(&filter, from, view.block.number)? {
-            let event = RulingWanted::decode_log(&log.inner).context("the node gives an event that cannot be")?.data;
-            let asked = event.question;
-            let question = keccak256(asked.abi_encode());
-            if known.contains(&question) {
+        let (mut first, mut span) = (from, SPAN);
+        while first <= view.block.number {
+            let last = first.saturating_add(span - 1).min(view.block.number);
+            let Some(logs) = self.events(&filter, first, last)? else {
+                span = (span / 4).max(1);
                 continue;
+            };
+            for log in logs {
+                let event =
+                    RulingWanted::decode_log(&log.inner).context("the node gives an event that cannot be")?.data;
+                let asked = event.question;
+                let question = keccak256(asked.abi_encode());
+                if known.contains(&question) {
+                    continue;
+                }
+                self.state.put_question(&Asked {
+                    committee: address,
+                    question,
+                    challenge: asked.challenge,
+                    job: asked.job,
+                    slot: asked.slot,
+                    kind: asked.kind,
+                    state_in: asked.stateIn,
+                    step: asked.step,
+                    answer: None,
+                    trouble: None,
+                    votes: Vec::new(),
+                    done: false,
+                })?;
+                tracing::info!(slot = %asked.slot, "the committee {address} is asked about step {}", asked.step);
             }
-            self.state.put_question(&Asked {
-                committee: address,
-                question,
-                challenge: asked.challenge,
-                job: asked.job,
-                slot: asked.slot,
-                kind: asked.kind,
-                state_in: asked.stateIn,
-                step: asked.step,
-                answer: None,
-                trouble: None,
-                votes: Vec::new(),
-                done: false,
-            })?;
-            tracing::info!(slot = %asked.slot, "the committee {address} is asked about step {}", asked.step);
+            // What is known is not asked for again when a later span fails.
+            if last == view.block.number || known_to.is_none_or(|known| last > known) {
+                self.state.set_known_to(address, last)?;
+            }
+            first = last + 1;
         }
-        self.state.set_known_to(address, view.block.number)
+        Ok(())
     }
 
     /// Does what is due about a question.

@@ -3,11 +3,12 @@
 //! ```toml
 //! [check]
 //! share = 0.25            # of the submissions of open jobs, at random
-//! least-reward = "1000"   # in the token's smallest unit
+//! tokens = ["0x.."]       # submissions in other tokens are not checked
+//! least-reward = "1000"   # in the smallest unit of these tokens
 //! jobs = ["0x.."]         # of these jobs all
 //!
 //! [challenge]
-//! most-bond = "5000"      # what may be put up for one challenge, in the token's smallest unit
+//! most-bond = "5000"      # what may be put up for one challenge, in the smallest unit of these tokens
 //!
 //! [committee]
 //! contracts = ["0x.."]    # committees that this verifier is a member of
@@ -44,12 +45,25 @@ pub struct Policy {
     pub limits: Limits,
 }
 
+/// What a policy looks at in the terms of a job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offer {
+    /// The contract's number of the disclosure.
+    pub disclosure: u8,
+    /// The token of all amounts.
+    pub token: Address,
+    /// The reward, in the token's smallest unit.
+    pub reward: u128,
+}
+
 /// Which submissions are checked.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Check {
     /// The share of submissions of open jobs, from 0 to 1.
     pub share: f64,
+    /// The tokens in which amounts mean something; all if there are none. A submission in another one is not checked.
+    pub tokens: Vec<Address>,
     /// The least reward, in the token's smallest unit.
     pub least_reward: String,
     /// Jobs of which all submissions are checked.
@@ -58,7 +72,7 @@ pub struct Check {
 
 impl Default for Check {
     fn default() -> Self {
-        Self { share: 1.0, least_reward: "0".into(), jobs: Vec::new() }
+        Self { share: 1.0, tokens: Vec::new(), least_reward: "0".into(), jobs: Vec::new() }
     }
 }
 
@@ -154,21 +168,31 @@ impl Policy {
                 bail!("{path}: {name} is {amount:?}; it must be a whole number of the token's smallest units");
             }
         }
+        let has_least = self.check.least_reward.parse().is_ok_and(|least: U256| !least.is_zero());
+        if self.check.tokens.is_empty() && (has_least || self.challenge.most_bond.is_some()) {
+            bail!(
+                "{path}: check.least-reward and challenge.most-bond are amounts of a token: name the tokens that they \
+                 are about in check.tokens"
+            );
+        }
         Ok(())
     }
 
     /// Whether a submission is to be checked; if not, why. `seed` is this verifier's secret: nobody knows beforehand
     /// what it draws, and it draws the same again.
-    pub fn wants(&self, seed: &B256, slot: B256, job: B256, disclosure: u8, reward: u128) -> Result<(), String> {
-        if disclosure != OPEN {
+    pub fn wants(&self, seed: &B256, slot: B256, job: B256, offer: Offer) -> Result<(), String> {
+        if offer.disclosure != OPEN {
             return Err("the data of this job is not open".into());
+        }
+        if !self.knows(offer.token) {
+            return Err(format!("the token {} is not one of check.tokens", offer.token));
         }
         if self.check.jobs.contains(&job) {
             return Ok(());
         }
         let least: U256 = self.check.least_reward.parse().unwrap_or(U256::MAX);
-        if U256::from(reward) < least {
-            return Err(format!("the reward is {reward}, less than {least}"));
+        if U256::from(offer.reward) < least {
+            return Err(format!("the reward is {}, less than {least}", offer.reward));
         }
         let drawn = keccak256([seed.as_slice(), slot.as_slice()].concat());
         let drawn = u64::from_be_bytes(drawn[..8].try_into().expect("8 bytes")) as f64 / u64::MAX as f64;
@@ -178,16 +202,22 @@ impl Policy {
         Ok(())
     }
 
-    /// Whether so much may be put up for a challenge.
-    pub fn may_bond(&self, bond: u128) -> bool {
+    fn knows(&self, token: Address) -> bool {
+        self.check.tokens.is_empty() || self.check.tokens.contains(&token)
+    }
+
+    /// Whether so much of this token may be put up for a challenge.
+    pub fn may_bond(&self, token: Address, bond: u128) -> bool {
         let most = self.challenge.most_bond.as_ref().map(|most| most.parse().unwrap_or(U256::ZERO));
-        most.is_none_or(|most| U256::from(bond) <= most)
+        self.knows(token) && most.is_none_or(|most| U256::from(bond) <= most)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const TOKEN: Address = Address::repeat_byte(9);
 
     fn read(text: &str) -> anyhow::Result<Policy> {
         let file = tempfile::NamedTempFile::new().expect("a file");
@@ -199,13 +229,14 @@ mod tests {
     fn the_example_is_read_and_without_a_file_the_defaults_hold() {
         let job = B256::repeat_byte(7);
         let policy = read(&format!(
-            "[check]\nshare = 0.25\nleast-reward = \"1000\"\njobs = [\"{job}\"]\n[challenge]\nmost-bond = \"5000\"\n\
+            "[check]\nshare = 0.25\ntokens = [\"{TOKEN}\"]\nleast-reward = \"1000\"\njobs = [\"{job}\"]\n[challenge]\nmost-bond = \"5000\"\n\
              [committee]\ncontracts = [\"0x5FbDB2315678afecb367f032d93F642f64180aa3\"]\nengine = \"qemu\"\n\
              [limits]\nat-once = 2\nmost-bytes = 1000000000\ndisk-bytes = 20000000000\n"
         ))
         .expect("a policy");
         assert_eq!((policy.check.jobs.as_slice(), policy.committee.engine), (&[job][..], Engine::Qemu));
-        assert!(policy.may_bond(5000) && !policy.may_bond(5001));
+        assert!(policy.may_bond(TOKEN, 5000) && !policy.may_bond(TOKEN, 5001));
+        assert!(!policy.may_bond(Address::ZERO, 1));
         assert_eq!(Policy::read(Path::new("/no/such/file")).expect("defaults"), Policy::default());
     }
 
@@ -216,6 +247,9 @@ mod tests {
             ("[check]\nshare = nan", "from 0 to 1"),
             ("[check]\nleast-reward = \"1.5\"", "smallest units"),
             ("[challenge]\nmost-bond = \"-1\"", "smallest units"),
+            ("[check]\nleast-reward = \"1\"", "check.tokens"),
+            ("[challenge]\nmost-bond = \"0\"", "check.tokens"),
+            ("[check]\ntokens = [\"0x12\"]", "invalid"),
             ("[limits]\nat-once = 0", "nothing would ever"),
             ("[check]\nchare = 1.0", "unknown field"),
             ("[committee]\nengine = \"abacus\"", "unknown variant"),
@@ -227,9 +261,11 @@ mod tests {
 
     #[test]
     fn a_share_is_drawn_by_the_seed_and_always_alike() {
-        let policy = read("[check]\nshare = 0.5\nleast-reward = \"10\"").expect("a policy");
+        let policy = format!("[check]\nshare = 0.5\ntokens = [\"{TOKEN}\"]\nleast-reward = \"10\"");
+        let policy = read(&policy).expect("a policy");
+        let good = Offer { disclosure: OPEN, reward: 10, token: TOKEN };
         let drawn = |seed: &B256| -> Vec<bool> {
-            (0..200u8).map(|slot| policy.wants(seed, B256::repeat_byte(slot), B256::ZERO, OPEN, 10).is_ok()).collect()
+            (0..200u8).map(|slot| policy.wants(seed, B256::repeat_byte(slot), B256::ZERO, good).is_ok()).collect()
         };
         let (one, other) = (drawn(&B256::repeat_byte(1)), drawn(&B256::repeat_byte(2)));
         assert_eq!(one, drawn(&B256::repeat_byte(1)));
@@ -237,7 +273,10 @@ mod tests {
         let count = one.iter().filter(|drawn| **drawn).count();
         assert!((60..140).contains(&count), "{count} of 200");
         let slot = B256::repeat_byte(one.iter().position(|drawn| *drawn).expect("one") as u8);
-        let wants = |disclosure, reward| policy.wants(&B256::repeat_byte(1), slot, B256::ZERO, disclosure, reward);
-        assert!(wants(OPEN, 10).is_ok() && wants(OPEN, 9).is_err() && wants(1, 10).is_err());
+        let wants = |offer| policy.wants(&B256::repeat_byte(1), slot, B256::ZERO, offer);
+        assert!(wants(good).is_ok());
+        assert!(wants(Offer { reward: 9, ..good }).is_err());
+        assert!(wants(Offer { disclosure: 1, ..good }).is_err());
+        assert!(wants(Offer { token: Address::ZERO, ..good }).is_err());
     }
 }
