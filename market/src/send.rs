@@ -2,7 +2,8 @@
 //!
 //! What is to be done has a name, and under that name the journal keeps account, nonce and the hashes of what was sent,
 //! before it is sent. A nonce can be used once, so that whatever is sent again with the same nonce, with the same or
-//! higher fees, happens at most once in all.
+//! higher fees, happens at most once in all. What was begun and left gives way to what is begun next, so that nothing
+//! waits behind it.
 
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,15 @@ struct OnItsWay {
     hashes: Vec<B256>,
 }
 
+impl OnItsWay {
+    /// Fees for what is to take its place: higher by a quarter at least, as nodes want it, and what is usual now.
+    fn outbid(&self, usual: Eip1559Estimation) -> Eip1559Estimation {
+        let fee = usual.max_fee_per_gas.max(self.fee + self.fee / 4 + 1);
+        let tip = usual.max_priority_fee_per_gas.max(self.tip + self.tip / 4 + 1).min(fee);
+        Eip1559Estimation { max_fee_per_gas: fee, max_priority_fee_per_gas: tip }
+    }
+}
+
 /// An account that sends.
 pub struct Sender<'a> {
     /// Where it sends.
@@ -80,7 +90,12 @@ impl Sender<'_> {
             };
             self.broadcast(&key, &mut sent)?;
             if let Some(receipt) = self.follow(&key, &mut sent)? {
-                self.journal.remove(&key)?;
+                // With all that it took the place of, which can be in no block any more.
+                for (begun, other) in self.begun()? {
+                    if other.nonce == sent.nonce {
+                        self.journal.remove(&begun)?;
+                    }
+                }
                 if !receipt.status() {
                     // Asking again tells why, unless the reason has gone meanwhile.
                     self.estimate(sent.to, &sent.data)?;
@@ -119,10 +134,21 @@ impl Sender<'_> {
         self.chain.ask(async { self.chain.node().estimate_eip1559_fees().await })
     }
 
+    /// What was begun under other names, is in no block, and is not wanted any more may wait with a fee that is too low,
+    /// and all that comes later would wait behind it. Nobody but this follows it: what is begun now takes its place.
     fn begin(&self, to: Address, data: Bytes) -> anyhow::Result<OnItsWay> {
         let gas = self.estimate(to, &data)?;
-        let fees = self.fees()?;
-        let nonce = self.chain.ask(self.chain.node().get_transaction_count(self.address()).pending())?;
+        let mut fees = self.fees()?;
+        let used = self.chain.ask(self.chain.node().get_transaction_count(self.address()))?;
+        let pending = self.chain.ask(self.chain.node().get_transaction_count(self.address()).pending())?;
+        let mut left: Vec<OnItsWay> = self.begun()?.into_iter().map(|(_, sent)| sent).collect();
+        left.retain(|left| left.nonce >= used);
+        // Not above what the node expects next, or there would be a gap.
+        let nonce = left.iter().map(|left| left.nonce).fold(pending, u64::min);
+        for left in left.iter().filter(|left| left.nonce == nonce) {
+            note("A transaction that was begun before and is in no block gives way to this one.");
+            fees = left.outbid(fees);
+        }
         Ok(OnItsWay {
             chain: self.chain.id,
             from: self.address(),
@@ -135,6 +161,13 @@ impl Sender<'_> {
             tip: fees.max_priority_fee_per_gas,
             hashes: Vec::new(),
         })
+    }
+
+    /// What this account has begun on this chain, with its names in the journal.
+    fn begun(&self) -> anyhow::Result<Vec<(String, OnItsWay)>> {
+        let mut begun = self.journal.all::<OnItsWay>("transaction/")?;
+        begun.retain(|(_, sent)| sent.chain == self.chain.id && sent.from == self.address());
+        Ok(begun)
     }
 
     /// Whether nothing with its nonce is in a block.
@@ -211,7 +244,7 @@ impl Sender<'_> {
         }
     }
 
-    /// Raises the fees: by a quarter at least, as nodes want it, and to what is usual now.
+    /// Raises the fees.
     fn raise(&self, sent: &mut OnItsWay) -> anyhow::Result<()> {
         if sent.hashes.len() > MOST_REPLACEMENTS {
             bail!(
@@ -220,9 +253,8 @@ impl Sender<'_> {
                 sent.nonce
             );
         }
-        let usual = self.fees()?;
-        sent.fee = usual.max_fee_per_gas.max(sent.fee + sent.fee / 4 + 1);
-        sent.tip = usual.max_priority_fee_per_gas.max(sent.tip + sent.tip / 4 + 1).min(sent.fee);
+        let fees = sent.outbid(self.fees()?);
+        (sent.fee, sent.tip) = (fees.max_fee_per_gas, fees.max_priority_fee_per_gas);
         note(&format!(
             "A transaction is in no block for {} s: sent again with higher fees.",
             self.chain.replace_after.as_secs()

@@ -2,11 +2,15 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use alloy::primitives::{Address, U256};
+use fedmkt_market::records::Records;
+use serde_json::{Value, json};
 
 use crate::devnet::Devnet;
+use crate::disputes::Program;
 use crate::party::{Done, FUNDS, Party};
 use crate::proxy::Proxy;
 
@@ -83,4 +87,54 @@ fn a_chain_that_goes_back_is_noticed() {
     let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
     assert_eq!(done["run_id"], second["run_id"]);
     assert_eq!(done["submission"]["slot"], second["slot"]);
+}
+
+/// The hashes of all transactions that wait for a block.
+fn waiting(net: &Devnet) -> Vec<Value> {
+    let pool = net.ask("txpool_content", json!([]));
+    let accounts = pool["pending"].as_object().expect("accounts").values();
+    accounts.flat_map(|sent| sent.as_object().expect("nonces").values()).map(|sent| sent["hash"].clone()).collect()
+}
+
+#[test]
+fn what_was_begun_and_left_gives_way_and_is_done_when_it_is_wanted_again() {
+    let Some(net) = Devnet::start("a transaction that was left") else { return };
+    let sponsor = Party::new(&net);
+    let cid = sponsor.publish(|_| {});
+    let pause = || std::thread::sleep(Duration::from_millis(100));
+    // No blocks: what is sent waits.
+    net.ask("evm_setIntervalMining", json!([0]));
+    let before = net.nonce(&sponsor.account);
+    let mut post = sponsor.post_command(&net, &cid, 1, "1", &[]);
+    let mut post = post.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    while waiting(&net).is_empty() {
+        pause();
+    }
+    let left = waiting(&net);
+    post.kill().expect("killed");
+    post.wait().expect("ended");
+
+    let program = Program::of(&sponsor, &net);
+    let token = net.token.parse().expect("an address");
+    let call = program.chain.token_contract(token).approve(Address::repeat_byte(7), U256::ONE).calldata().to_vec();
+    let ended = AtomicBool::new(false);
+    let sent = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while waiting(&net) == left && !ended.load(Ordering::Relaxed) {
+                pause();
+            }
+            net.ask("evm_setIntervalMining", json!([1]));
+        });
+        let sent = program.sender().send("something else", token, call);
+        ended.store(true, Ordering::Relaxed);
+        sent
+    });
+    assert!(sent.expect("sent").status());
+    assert_eq!(net.nonce(&sponsor.account), before + 1, "one of the two is in a block");
+    drop(program);
+    let journal = Records::open(&sponsor.path("home/journal.redb")).expect("a journal");
+    assert_eq!(journal.all::<Value>("transaction/").expect("records"), [], "neither is on its way any more");
+    drop(journal);
+    sponsor.post(&net, &cid, 1, "1").text();
+    assert_eq!(net.nonce(&sponsor.account), before + 3, "the allowance and the job");
 }

@@ -159,6 +159,11 @@ impl Party {
 
     /// The same with more arguments.
     pub fn post_with(&self, net: &Devnet, job: &str, slots: u32, reward: &str, more: &[&str]) -> Done {
+        self.post_command(net, job, slots, reward, more).output().expect("fedmkt runs").into()
+    }
+
+    /// The same, not yet started.
+    pub fn post_command(&self, net: &Devnet, job: &str, slots: u32, reward: &str, more: &[&str]) -> Command {
         let slots = slots.to_string();
         let arguments = [
             "job",
@@ -180,7 +185,7 @@ impl Party {
             "1h",
             "--yes",
         ];
-        self.fedmkt(&[&arguments[..], more].concat())
+        self.command("fedmkt", &[&arguments[..], more].concat())
     }
 }
 
