@@ -29,7 +29,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender as Tell, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -85,6 +85,8 @@ struct AtWork {
     slot: B256,
     /// Whether it uses the folder of the slot's run.
     uses_run: bool,
+    /// Becomes true when something with a deadline waits for that folder.
+    gives_way: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -312,21 +314,30 @@ impl<'a> Watcher<'a> {
         let is_busy = self.at_work.contains_key(&name)
             || (uses_run && self.at_work.values().any(same_run))
             || self.unkept.iter().any(|(slot, _)| *slot == subject.slot);
-        let is_full = matches!(task, Task::Check) && self.at_work.len() >= self.place.policy.limits.at_once;
+        let is_check = matches!(task, Task::Check);
+        if uses_run && !is_check {
+            // A check of the same run takes long, and has no deadline.
+            self.at_work.values().filter(|task| same_run(task)).for_each(|task| {
+                task.gives_way.store(true, Ordering::Relaxed);
+            });
+        }
+        let is_full = is_check && self.at_work.len() >= self.place.policy.limits.at_once;
         if is_busy || is_full {
             return;
         }
         let (place, tell, slot) = (self.place.clone(), self.tell.clone(), subject.slot);
         let its_name = name.clone();
+        let gives_way = Arc::new(AtomicBool::new(false));
+        let is_wanted = gives_way.clone();
         let thread = std::thread::spawn(move || {
             // Else the task would count as at work for ever.
-            let worked = catch_unwind(AssertUnwindSafe(|| place.work(&subject, &task, tries)));
+            let worked = catch_unwind(AssertUnwindSafe(|| place.work(&subject, &task, tries, &is_wanted)));
             let found = worked.unwrap_or_else(|_| Some(task.failed(subject.run.traceRoot, tries)));
             // Nobody listens any more when everything ends.
             let _ = tell.send((its_name, slot, found));
         });
         tracing::debug!("{name}");
-        self.at_work.insert(name, AtWork { slot, uses_run, thread });
+        self.at_work.insert(name, AtWork { slot, uses_run, gives_way, thread });
         self.metrics.tasks.store(self.at_work.len() as i64, Ordering::Relaxed);
     }
 

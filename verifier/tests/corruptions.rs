@@ -9,10 +9,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use alloy::primitives::B256;
+use fedmkt_contracts::submission;
 use fedmkt_core::roots::StateRoot;
 use fedmkt_core::trace::Level;
 use fedmkt_core::tree::keccak256;
+use fedmkt_store::{CachedStore, files};
 use fedmkt_verifier::rerun::{Claim, Part, Rerun, first_wrong};
+use fedmkt_verifier::watch::evidence::{self, Missing};
 
 use lies::{Dice, KINDS, Liar, STEPS, STEPS_PER_SEGMENT, Setting};
 
@@ -108,6 +112,34 @@ fn a_part_of_a_run_has_the_leaves_and_states_of_the_whole() {
     // Asked for more than there is, it is the whole run.
     let mut part = run(STEPS + 1).expect("run").expect("not stopped");
     assert_eq!(part.leaves(&top).expect("leaves"), whole.leaves(&top).expect("leaves"));
+}
+
+/// What a verifier says of a capsule that was published so, when its policy allows so many bytes.
+fn looked(setting: &Setting, published: Option<&[u8]>, most_bytes: u64) -> Result<(), Missing> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rerun = rerun(setting, &folder.path().join("rerun"));
+    let store = setting.store();
+    let capsule = files::add_file(&store, published.unwrap_or(&setting.capsule.bytes)).expect("added").cid;
+    // Any CID does for the results: they are not looked at.
+    let claim = submission::claim(&rerun.body(), Some(&capsule), Some(&capsule)).expect("a claim");
+    let mut submitted = claim.submission;
+    if published.is_none() {
+        submitted.capsule.digest = B256::ZERO;
+    }
+    let store = CachedStore::new(store, None);
+    evidence::capsule(&setting.job, &claim.run, &submitted, &store, folder.path(), most_bytes).map(drop)
+}
+
+#[test]
+fn nobody_is_blamed_for_a_capsule_that_was_not_published_or_that_the_policy_does_not_allow() {
+    let setting = Setting::new();
+    let (data, plenty) = (setting.capsule.bytes.to_vec(), 1 << 30);
+    looked(&setting, Some(&data), plenty).expect("as committed");
+    assert!(matches!(looked(&setting, None, plenty), Err(Missing::Ours(_))));
+    assert!(matches!(looked(&setting, Some(&data), 1), Err(Missing::Ours(_))));
+    let mut other = data;
+    *other.last_mut().expect("bytes") ^= 1;
+    assert!(matches!(looked(&setting, Some(&other), plenty), Err(Missing::Other(_))));
 }
 
 #[test]

@@ -250,13 +250,14 @@ impl Watcher<'_> {
         // What nobody had in another round may be there now.
         let answer = asked.answer.clone().filter(|answer| answer.absent_in.is_none_or(|then| then == round));
         let Some(answer) = answer else {
-            if asked.trouble.as_ref().is_some_and(|(_, next)| *next > now()) {
-                return Ok(());
-            }
             // The chain's time may not be that of this computer.
             let left = until.saturating_sub(view.block.time);
             let commit_time = self.chain.call(contract.commitTime())?.into();
             let absence = Absence { until: gives_up(now(), left, commit_time), round };
+            // At the end there is no time for pauses.
+            if asked.trouble.as_ref().is_some_and(|(_, next)| *next > now()) && now() < absence.until {
+                return Ok(());
+            }
             let task = match asked.kind {
                 STEP => Task::Replay { question, state_in: StateRoot(asked.state_in.0), step: asked.step, absence },
                 kind => Task::Fetch { question, kind, absence },

@@ -212,17 +212,16 @@ impl Place {
         })
     }
 
-    /// Makes the run of a submission again. `None` when everything is to end, or `until` has come.
+    /// Makes the run of a submission again. `None` when `stop` said so.
     fn rerun<'a>(
         &self,
         subject: &Subject,
         evidence: &'a Evidence,
-        until: Option<Instant>,
+        stop: &dyn Fn() -> bool,
     ) -> anyhow::Result<Option<Rerun<'a>>> {
         let session = self.session(subject, evidence)?;
         let folder = self.home.run(session.run_id)?;
-        let stop = || self.is_ending() || until.is_some_and(|until| Instant::now() >= until);
-        Ok(Rerun::run(session, &folder, CHECKPOINT_EVERY, &stop)?)
+        Ok(Rerun::run(session, &folder, CHECKPOINT_EVERY, stop)?)
     }
 
     /// Makes its first so many steps again, or all if it has fewer. `None` when everything is to end.
@@ -232,12 +231,13 @@ impl Place {
         Ok(Part::run(session, &folder, steps, CHECKPOINT_EVERY, &|| self.is_ending())?)
     }
 
-    /// Does a task. `None` when everything is to end.
-    pub fn work(&self, subject: &Subject, task: &Task, tries: u32) -> Option<Found> {
+    /// Does a task. `None` when everything is to end. A check ends without a finding, too, when `gives_way` becomes true; it goes
+    /// on later.
+    pub fn work(&self, subject: &Subject, task: &Task, tries: u32, gives_way: &AtomicBool) -> Option<Found> {
         match task {
             Task::Check => {
                 let trace_root = subject.run.traceRoot;
-                self.check(subject, tries).map(|finding| Found::Finding { trace_root, finding })
+                self.check(subject, tries, gives_way).map(|finding| Found::Finding { trace_root, finding })
             }
             Task::Choose { challenge, level, leaves } => {
                 let challenge = *challenge;
@@ -265,7 +265,7 @@ impl Place {
         }
     }
 
-    fn check(&self, subject: &Subject, tries: u32) -> Option<Finding> {
+    fn check(&self, subject: &Subject, tries: u32, gives_way: &AtomicBool) -> Option<Finding> {
         let cannot = |why: String| Finding::CannotTell { why, tries: tries + 1, next: again_at(tries) };
         // Fetching counts, too.
         let started = Instant::now();
@@ -275,8 +275,11 @@ impl Place {
             Err(missing) => return Some(cannot(missing.to_string())),
         };
         let most = self.policy.limits.most_seconds;
-        match self.rerun(subject, &evidence, started.checked_add(Duration::from_secs(most))) {
-            Ok(None) if self.is_ending() => None,
+        let until = started.checked_add(Duration::from_secs(most));
+        let is_stopped = || self.is_ending() || gives_way.load(Ordering::Relaxed);
+        let stop = || is_stopped() || until.is_some_and(|until| Instant::now() >= until);
+        match self.rerun(subject, &evidence, &stop) {
+            Ok(None) if is_stopped() => None,
             Ok(None) => Some(Finding::Skipped { why: format!("data and run take longer than {most} s") }),
             Ok(Some(rerun)) => Some(match rerun.differs(&evidence::claim(&subject.run)) {
                 Some(what) => Finding::Differs { what },
