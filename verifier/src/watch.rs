@@ -457,7 +457,7 @@ impl<'a> Watcher<'a> {
                 removed = true;
             }
         }
-        self.pin(&jobs)?;
+        pin(&FolderStore::new(&self.place.store), &self.state, &home.jobs()?, &jobs)?;
         if !removed {
             return Ok(());
         }
@@ -472,29 +472,6 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    /// Pins the jobs of slots that are not over and whose drives are here, as their manifests are read again; lets go of others.
-    fn pin(&self, jobs: &BTreeSet<String>) -> anyhow::Result<()> {
-        let store = FolderStore::new(&self.place.store);
-        let folder = self.place.home.jobs()?;
-        let (ours, pinned) = (self.state.pins()?, store.pins()?);
-        for cid in jobs.iter().filter(|cid| folder.join(format!("{cid}.pack")).is_file()) {
-            let name = fedmkt_store::parse_cid(cid)?;
-            // What somebody else has pinned in this store is left to them.
-            if !pinned.contains(&name) && store.has(&name)? {
-                self.state.set_pin(cid, true)?;
-                if let Err(error) = store.pin(&name) {
-                    // Blocks that went before are fetched again when they are needed.
-                    tracing::debug!("cannot pin {cid}: {error}");
-                }
-            }
-        }
-        for cid in ours.iter().filter(|cid| !jobs.contains(*cid)) {
-            store.unpin(&fedmkt_store::parse_cid(cid)?)?;
-            self.state.set_pin(cid, false)?;
-        }
-        Ok(())
-    }
-
     /// Events of a contract of these blocks; `filter` says which. `None` if the node does not give that many at once.
     fn events(&self, filter: &Filter, from: u64, to: u64) -> anyhow::Result<Option<Vec<Log>>> {
         let filter = filter.clone().from_block(from).to_block(to);
@@ -504,5 +481,56 @@ impl<'a> Watcher<'a> {
             Err(RpcError::ErrorResp(_) | RpcError::Transport(_) | RpcError::DeserError { .. }) if to > from => Ok(None),
             Err(error) => Err(fedmkt_market::chain::sentence(&error)),
         }
+    }
+}
+
+/// Pins the jobs of slots that are not over and whose drives are in `drives`, as their manifests are read again; lets go of
+/// those that it has pinned before.
+fn pin(store: &FolderStore, state: &State, drives: &Path, jobs: &BTreeSet<String>) -> anyhow::Result<()> {
+    let (ours, pinned) = (state.pins()?, store.pins()?);
+    for cid in jobs.iter().filter(|cid| drives.join(format!("{cid}.pack")).is_file()) {
+        let name = fedmkt_store::parse_cid(cid)?;
+        // What somebody else has pinned in this store is left to them.
+        if !pinned.contains(&name) && store.has(&name)? {
+            state.set_pin(cid, true)?;
+            if let Err(error) = store.pin(&name) {
+                // Blocks that went before are fetched again when they are needed.
+                tracing::debug!("cannot pin {cid}: {error}");
+            }
+        }
+    }
+    for cid in ours.iter().filter(|cid| !jobs.contains(*cid)) {
+        store.unpin(&fedmkt_store::parse_cid(cid)?)?;
+        state.set_pin(cid, false)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use fedmkt_store::files;
+
+    use super::*;
+
+    #[test]
+    fn jobs_in_use_are_pinned_and_others_are_let_go_unless_somebody_else_pinned_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, state) = (FolderStore::new(folder.path().join("store")), State::of(folder.path()));
+        let add = |content: &[u8]| {
+            let cid = files::add_file(&store, content).expect("added").cid;
+            std::fs::write(folder.path().join(format!("{cid}.pack")), b"").expect("a drive");
+            cid
+        };
+        let (ours, theirs) = (add(b"ours"), add(b"theirs"));
+        store.pin(&theirs).expect("pinned");
+        let jobs = BTreeSet::from([ours.to_string(), theirs.to_string()]);
+        pin(&store, &state, folder.path(), &jobs).expect("pinned");
+        assert_eq!(store.pins().expect("pins"), BTreeSet::from([ours, theirs]));
+        pin(&store, &state, folder.path(), &jobs).expect("nothing to do");
+        store.gc_older_than(Duration::ZERO).expect("collected");
+        assert!(store.has(&ours).expect("a store"));
+        pin(&store, &state, folder.path(), &BTreeSet::new()).expect("let go");
+        assert_eq!(store.pins().expect("pins"), BTreeSet::from([theirs]));
+        assert!(state.pins().expect("a database").is_empty());
     }
 }
