@@ -428,6 +428,7 @@ fn a_client_whose_slot_is_gone_from_the_chain_does_not_leave() {
     // The same slot comes back, and its time passes.
     let accepted = client.fedmkt(&["accept", &cid, "--grant", "data=data", "--yes", "--json"]).json();
     assert_eq!(accepted["slot"], slot);
+    assert_eq!(watching.try_wait().expect("asked"), None, "it waits for the slot");
     net.wait(3601);
     assert!(told.any(|line| line.contains("Nothing of yours")), "it ends when the slot is over");
     assert_eq!(watching.wait().expect("it ends").code(), Some(0));
