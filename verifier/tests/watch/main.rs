@@ -294,7 +294,7 @@ fn a_lying_challenger_pays_and_a_member_that_crashed_after_its_commitment_reveal
 
 /// Prints what a dispute takes from challenge to resolution, for `docs/src/performance.md`.
 #[test]
-#[ignore = "figures: `cargo test -p fedmkt-verifier --test watch -- --ignored --nocapture`"]
+#[ignore = "it measures time and gas of moves that the tests above assert: run it with `--ignored --nocapture`"]
 fn what_a_dispute_with_five_members_takes() {
     let Some(net) = Net::start("five members", 5) else { return };
     let mut setting = Setting::new();
