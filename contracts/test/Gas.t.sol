@@ -56,6 +56,21 @@ contract GasTest is Kit {
         vm.assertLe(total, 350_000, "accept, submit, finalize and withdraw");
     }
 
+    /// An account that has never given an allowance, nor signed one.
+    function test_PostingWithAPermit() public {
+        uint256 key = 0xA11CE;
+        address signer = vm.addr(key);
+        token.mint(signer, 1_000_000);
+        Terms memory terms = _terms(Disclosure.Open);
+        bytes[] memory calls = new bytes[](2);
+        calls[0] = _permitCall(key, signer, uint256(terms.slots) * terms.reward);
+        calls[1] = abi.encodeCall(market.post, (terms));
+        vm.prank(signer);
+        market.multicall(calls);
+        _measure("post, with a permit");
+        vm.assertLe(total, 300_000, "post, with a permit");
+    }
+
     function test_PostingWithAuditors() public {
         Terms memory terms = _terms(Disclosure.Audited);
         vm.prank(sponsor);

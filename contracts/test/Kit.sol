@@ -2,9 +2,11 @@
 pragma solidity ^0.8.35;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {RLP} from "@openzeppelin/contracts/utils/RLP.sol";
 
 import {ChallengeState, Choice, Disputes} from "../src/Disputes.sol";
+import {Escrow} from "../src/Escrow.sol";
 import {HashTree} from "../src/HashTree.sol";
 import {IArbitrator, Kind, Question, Verdict} from "../src/IArbitrator.sol";
 import {Terms} from "../src/Jobs.sol";
@@ -405,6 +407,21 @@ abstract contract Kit is Test {
                 nodes[i] = keccak256(bytes.concat(nodes[2 * i], nodes[2 * i + 1]));
             }
         }
+    }
+
+    // Signatures
+
+    /// The call that lets the market take `amount`, by a signature that is good in this block.
+    function _permitCall(uint256 key, address signer, uint256 amount) internal view returns (bytes memory) {
+        (uint8 v, bytes32 r, bytes32 s) = _permit(key, signer, amount);
+        IERC20Permit signed = IERC20Permit(address(token));
+        return abi.encodeCall(Escrow.permit, (signed, amount, block.timestamp, v, r, s));
+    }
+
+    function _permit(uint256 key, address signer, uint256 amount) internal view returns (uint8, bytes32, bytes32) {
+        bytes32 permit = keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
+        bytes32 message = keccak256(abi.encode(permit, signer, market, amount, token.nonces(signer), block.timestamp));
+        return vm.sign(key, keccak256(bytes.concat(hex"1901", token.DOMAIN_SEPARATOR(), message)));
     }
 
     // Money

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.35;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
@@ -11,7 +12,7 @@ import {Kind, Verdict} from "../src/IArbitrator.sol";
 import {Terms} from "../src/Jobs.sol";
 import {Market} from "../src/Market.sol";
 import {SlotState} from "../src/Slots.sol";
-import {ChallengeId, Disclosure, JobId, SlotId, StateRoot, Status} from "../src/Types.sol";
+import {ChallengeId, Disclosure, JobId, Run, SlotId, StateRoot, Status} from "../src/Types.sol";
 import {Imagined, Kit} from "./Kit.sol";
 import {DevToken as Token} from "../src/dev/DevToken.sol";
 
@@ -115,6 +116,18 @@ contract StrictToken is Token {
     function _update(address from, address to, uint256 value) internal override {
         require(!stopped && !refused[from] && !refused[to], "refused");
         super._update(from, to, value);
+    }
+}
+
+/// Takes every call for a deposit of nothing, `permit` as well, as some wrapped coins do.
+contract WelcomingToken is SilentToken {
+    fallback() external {}
+}
+
+/// Uses up all gas that a permit gets.
+contract GreedyToken is SilentToken {
+    function permit(address, address, uint256, uint256, uint8, bytes32, bytes32) external pure {
+        while (true) {}
     }
 }
 
@@ -420,15 +433,70 @@ contract TokensTest is Kit {
         assertEq(token.balanceOf(address(market)), 2 * R, "held");
     }
 
-    function _permitCall(uint256 key, address signer, uint256 amount) private view returns (bytes memory) {
-        (uint8 v, bytes32 r, bytes32 s) = _permit(key, signer, amount);
-        IERC20Permit signed = IERC20Permit(address(token));
-        return abi.encodeCall(Escrow.permit, (signed, amount, block.timestamp, v, r, s));
+    /// A signature lets nobody else's money in, and leaves nothing behind if posting fails.
+    function test_APermitOfAnotherAccountOrAmountOrTimeIsNone() public {
+        uint256 key = 0xA11CE;
+        address signer = vm.addr(key);
+        token.mint(signer, 1_000_000);
+        Terms memory terms = _terms(Disclosure.Open);
+        bytes[] memory calls = new bytes[](2);
+        calls[0] = _permitCall(key, signer, 2 * R);
+        calls[1] = abi.encodeCall(market.post, (terms));
+        vm.prank(anybody);
+        vm.expectRevert();
+        market.multicall(calls);
+        vm.warp(block.timestamp + 1);
+        vm.prank(signer);
+        vm.expectPartialRevert(IERC20Errors.ERC20InsufficientAllowance.selector);
+        market.multicall(calls);
+        calls[0] = _permitCall(key, signer, 2 * R - 1);
+        vm.prank(signer);
+        vm.expectRevert(
+            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, market, 2 * R - 1, 2 * R)
+        );
+        market.multicall(calls);
+        assertEq(token.allowance(signer, address(market)), 0, "allowed");
+        assertEq(token.balanceOf(address(market)), 0, "held");
+        assertEq(token.nonces(signer), 0, "signatures used");
     }
 
-    function _permit(uint256 key, address signer, uint256 amount) private view returns (uint8, bytes32, bytes32) {
-        bytes32 permit = keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
-        bytes32 message = keccak256(abi.encode(permit, signer, market, amount, token.nonces(signer), block.timestamp));
-        return vm.sign(key, keccak256(bytes.concat(hex"1901", token.DOMAIN_SEPARATOR(), message)));
+    function test_ClientsAcceptWithAPermitAsWell() public {
+        uint256 key = 0xA11CE;
+        address signer = vm.addr(key);
+        token.mint(signer, B);
+        JobId job = _post(Disclosure.Open);
+        Run memory run = _accepted();
+        bytes[] memory calls = new bytes[](2);
+        calls[0] = _permitCall(key, signer, B);
+        calls[1] = abi.encodeCall(market.accept, (job, run.dataRoot, run.blindHash, 0));
+        vm.prank(signer);
+        market.multicall(calls);
+        SlotId slot = market.slotIdOf(job, signer, run.dataRoot, run.blindHash, 0);
+        assertEq(market.getSlot(slot).client, signer, "client");
+        assertEq(token.balanceOf(signer), 0, "balance");
+    }
+
+    /// Tokens that have no permit, or only seem to: with an allowance they are posted all the same, without one they are not.
+    function test_TokensWithoutARealPermit() public {
+        SilentToken[3] memory tokens = [new SilentToken(), new WelcomingToken(), new GreedyToken()];
+        for (uint256 i = 0; i < tokens.length; ++i) {
+            SilentToken other = tokens[i];
+            other.mint(sponsor, 1_000_000);
+            Terms memory terms = _terms(Disclosure.Open);
+            terms.token = IERC20(address(other));
+            bytes[] memory calls = new bytes[](2);
+            IERC20Permit signed = IERC20Permit(address(other));
+            calls[0] = abi.encodeCall(Escrow.permit, (signed, 2 * R, block.timestamp, 27, "r", "s"));
+            calls[1] = abi.encodeCall(market.post, (terms));
+            vm.prank(sponsor);
+            vm.expectRevert();
+            market.multicall{gas: 30_000_000}(calls);
+            assertEq(other.balanceOf(address(market)), 0, "held");
+            vm.prank(sponsor);
+            other.approve(address(market), 2 * R);
+            vm.prank(sponsor);
+            market.multicall{gas: 30_000_000}(calls);
+            assertEq(other.balanceOf(address(market)), 2 * R, "held");
+        }
     }
 }

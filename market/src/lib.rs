@@ -11,7 +11,7 @@
 //! - [`board`]: what was posted, accepted and submitted; [`submission`]: what a client publishes with it.
 //! - [`dispute`]: challenges, and the moves of both sides.
 //! - [`send`]: transactions that are in a block at most once, whenever a program is killed; [`journal`] and [`records`]
-//!   keep what that takes.
+//!   keep what that takes; [`permit`]: allowances without a transaction of their own.
 //! - [`amount`], [`duration`], [`terminal`]: what people read and write; [`receipt`]: receipts in a store.
 //!
 //! Everything waits for the node by itself: nothing here may be called from within an asynchronous runtime, except in a
@@ -25,6 +25,7 @@ pub mod chain;
 pub mod dispute;
 pub mod duration;
 pub mod journal;
+pub mod permit;
 pub mod receipt;
 pub mod records;
 pub mod send;

@@ -20,6 +20,7 @@ use anyhow::{anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{Chain, sentence};
+use crate::permit;
 use crate::records::Records;
 use crate::terminal::note;
 
@@ -103,6 +104,14 @@ impl Sender<'_> {
                 }
                 return Ok(receipt);
             }
+        }
+    }
+
+    /// Whether a deed is in a block, or can still come into one as it was sent.
+    fn is_on_its_way(&self, name: &str) -> anyhow::Result<bool> {
+        match self.journal.get::<OnItsWay>(&format!("transaction/{name}"))? {
+            Some(known) => Ok(self.is_free(&known)? || self.receipt(&known)?.is_some()),
+            None => Ok(false),
         }
     }
 
@@ -271,11 +280,55 @@ fn is_there(message: &str) -> bool {
         .any(|known| message.contains(known))
 }
 
+/// A call of the market that takes `amount` of a token from the sender. The market is allowed to take it: by a signature
+/// in the same transaction if the token knows that ([`permit`]), else by a transaction before.
+///
+/// # Errors
+/// When the account has less, or as [`Sender::send`].
+pub fn pay(
+    sender: &Sender<'_>,
+    name: &str,
+    token: Address,
+    amount: U256,
+    call: Vec<u8>,
+) -> anyhow::Result<TransactionReceipt> {
+    let market = sender.chain.market;
+    if !sender.is_on_its_way(name)? && allowance(sender, token, amount)? < amount {
+        if let Some(permit) = permit::call(sender, token, amount)? {
+            let both = vec![permit.into(), call.clone().into()];
+            let both = sender.chain.market().multicall(both).calldata().to_vec();
+            // Some tokens take any call for a permit and do nothing.
+            if sender.estimate(market, &both.clone().into()).is_ok() {
+                return sender.send(name, market, both);
+            }
+        }
+        allow(sender, token, amount)?;
+    }
+    sender.send(name, market, call)
+}
+
 /// Lets the market take `amount` of a token from the sender, if it may not yet.
 ///
 /// # Errors
 /// When the account has less, or as [`Sender::send`].
 pub fn allow(sender: &Sender<'_>, token: Address, amount: U256) -> anyhow::Result<()> {
+    let allowed = allowance(sender, token, amount)?;
+    if allowed >= amount {
+        return Ok(());
+    }
+    let contract = sender.chain.token_contract(token);
+    // Some tokens let an allowance change from or to zero only.
+    let first = (!allowed.is_zero()).then_some(U256::ZERO);
+    for amount in first.into_iter().chain([amount]) {
+        let name = format!("allow {token} {amount}");
+        sender.do_again(&name)?;
+        sender.send(&name, token, contract.approve(sender.chain.market, amount).calldata().to_vec())?;
+    }
+    Ok(())
+}
+
+/// What the market may take of a token from the sender, who must have `amount`.
+fn allowance(sender: &Sender<'_>, token: Address, amount: U256) -> anyhow::Result<U256> {
     let chain = sender.chain;
     let kind = chain.token(token)?;
     let has = chain.token_balance(token, sender.address())?;
@@ -287,17 +340,5 @@ pub fn allow(sender: &Sender<'_>, token: Address, amount: U256) -> anyhow::Resul
             kind.amount(amount)
         ));
     }
-    let contract = chain.token_contract(token);
-    let allowed = chain.call(contract.allowance(sender.address(), chain.market))?;
-    if allowed >= amount {
-        return Ok(());
-    }
-    // Some tokens let an allowance change from or to zero only.
-    let first = (!allowed.is_zero()).then_some(U256::ZERO);
-    for amount in first.into_iter().chain([amount]) {
-        let name = format!("allow {token} {amount}");
-        sender.do_again(&name)?;
-        sender.send(&name, token, contract.approve(chain.market, amount).calldata().to_vec())?;
-    }
-    Ok(())
+    chain.call(chain.token_contract(token).allowance(sender.address(), chain.market))
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::devnet::Devnet;
+use crate::devnet::{Devnet, PERMIT};
 use crate::party::{FUNDS, Party};
 
 #[test]
@@ -102,7 +102,8 @@ fn settings_say_where_they_come_from() {
 
 #[test]
 fn an_allowance_that_is_too_small_is_taken_back_before_it_is_raised() {
-    let Some(net) = Devnet::start("an allowance") else { return };
+    let Some(mut net) = Devnet::start("an allowance") else { return };
+    net.use_token_without(&[PERMIT]);
     let sponsor = Party::new(&net);
     let cid = sponsor.publish(|_| {});
     net.ask("anvil_impersonateAccount", json!([sponsor.account]));

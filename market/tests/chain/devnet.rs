@@ -15,6 +15,10 @@ pub const EXECUTED: u8 = 1;
 pub const CLIENT_RIGHT: u8 = 2;
 pub const CLIENT_WRONG: u8 = 3;
 
+/// Selectors of functions of the token.
+pub const PERMIT: &str = "d505accf";
+pub const DOMAIN_SEPARATOR: &str = "3644e515";
+
 /// Where the arbitrator lies that says what a test wants.
 const ARBITRATOR: &str = "0x00000000000000000000000000000000000a4b17";
 
@@ -126,12 +130,33 @@ impl Devnet {
         u64::from_str_radix(&nonce, 16).expect("a number")
     }
 
+    /// All transactions that wait for a block.
+    pub fn waiting(&self) -> Vec<Value> {
+        let pool = self.ask("txpool_content", json!([]));
+        let accounts = pool["pending"].as_object().expect("accounts").values();
+        accounts.flat_map(|sent| sent.as_object().expect("nonces").values()).cloned().collect()
+    }
+
     /// What an account has of the token.
     pub fn tokens(&self, account: &str) -> u128 {
         let data = format!("0x70a08231{:0>64}", account.trim_start_matches("0x").to_lowercase());
         let balance = self.ask("eth_call", json!([{ "to": self.token, "data": data }, "latest"]));
         let balance = balance.as_str().expect("a number").trim_start_matches("0x").to_owned();
         u128::from_str_radix(&balance, 16).expect("a number")
+    }
+
+    /// From now on the token is one in which these functions, named by their selectors, are missing.
+    pub fn use_token_without(&mut self, functions: &[&str]) {
+        let mut code = self.ask("eth_getCode", json!([self.token, "latest"])).as_str().expect("code").to_owned();
+        for function in functions {
+            let found = format!("63{function}");
+            assert_eq!(code.matches(&found).count(), 1, "{function} is compared with in one place");
+            // The next number: the others are still found by it being more or less.
+            let other = u32::from_str_radix(function, 16).expect("a selector") - 1;
+            code = code.replace(&found, &format!("63{other:08x}"));
+        }
+        self.token = format!("0x{:038x}{:02x}", 0x70cu32, functions.len());
+        self.ask("anvil_setCode", json!([self.token, code]));
     }
 
     /// Lets the chain's time pass.

@@ -11,4 +11,5 @@ mod devnet;
 mod disputes;
 mod happy_path;
 mod party;
+mod permits;
 mod proxy;

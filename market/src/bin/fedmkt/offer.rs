@@ -17,7 +17,7 @@ use fedmkt_market::chain::Chain;
 use fedmkt_market::duration::Seconds;
 use fedmkt_market::receipt::utc;
 use fedmkt_market::records::Records;
-use fedmkt_market::send::{Sender, allow};
+use fedmkt_market::send::{Sender, pay};
 use fedmkt_market::settings::Settings;
 use fedmkt_market::{journal, terminal, wallet};
 use fedmkt_store::FolderStore;
@@ -133,10 +133,8 @@ pub fn run(post: &Post, settings: &Settings, store: &FolderStore, out: &mut dyn 
     let posted = is_posted(&chain, id)?;
     if !posted {
         let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(settings)? };
-        let sent = allow(&sender, terms.token, total).and_then(|()| {
-            sender.send(&format!("post {id}"), chain.market, chain.market().post(terms.clone()).calldata().to_vec())
-        });
-        if let Err(error) = sent {
+        let call = chain.market().post(terms.clone()).calldata().to_vec();
+        if let Err(error) = pay(&sender, &format!("post {id}"), terms.token, total, call) {
             // An offer that the market refuses is not gone on with.
             if !is_posted(&chain, id)? && !is_on_its_way(&journal, id)? {
                 journal.remove(&key)?;

@@ -29,7 +29,7 @@ use fedmkt_market::duration::Seconds;
 use fedmkt_market::journal::{self, Drawn, Taken};
 use fedmkt_market::receipt::{Receipt, utc};
 use fedmkt_market::records::Records;
-use fedmkt_market::send::{Sender, allow};
+use fedmkt_market::send::{Sender, pay};
 use fedmkt_market::settings::Settings;
 use fedmkt_market::terminal::shown_line;
 use fedmkt_market::{submission, terminal, wallet};
@@ -275,10 +275,8 @@ fn take(sender: &Sender<'_>, terms: &fedmkt_contracts::market::Terms, taken: &Ta
     if sender.address() != taken.client {
         bail!("the slot was begun by {}: use that wallet", taken.client);
     }
-    allow(sender, terms.token, U256::from(terms.bond))?;
-    let market = chain.market();
-    let call = market.accept(taken.job, taken.data_root, taken.blind_hash, taken.nonce);
-    sender.send(&format!("accept {}", taken.slot), chain.market, call.calldata().to_vec())?;
+    let call = chain.market().accept(taken.job, taken.data_root, taken.blind_hash, taken.nonce).calldata().to_vec();
+    pay(sender, &format!("accept {}", taken.slot), terms.token, U256::from(terms.bond), call)?;
     Ok(())
 }
 
