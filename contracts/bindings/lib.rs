@@ -1,7 +1,7 @@
 //! The market's contracts for Rust: bindings, and what goes into their calls.
 //!
 //! - [`market`], [`disputes`], [`committee`]: generated from `contracts/artifacts/`, which `cargo xtask contracts` writes.
-//! - [`dev_token`]: a token for devnets.
+//! - [`dev_token`]: a token for devnets; [`dev`]: rules and terms for them.
 //! - [`ids`]: names of jobs, slots and challenges, as the contracts compute them.
 //! - [`terms`]: whether what a sponsor posted is what the job's manifest says.
 //! - [`submission`]: from a receipt to the calls of a client, and leaves and proofs for disputes.
@@ -12,6 +12,7 @@
 //! What the contracts do is in `docs/src/reference/market.md`.
 
 pub mod code;
+pub mod dev;
 pub mod ids;
 pub mod randomness;
 pub mod refusal;

@@ -13,6 +13,15 @@ use fedmkt_core::roots::JobRoot;
 
 use crate::market::Terms;
 
+/// Who may see a client's data: everybody.
+pub const OPEN: u8 = 0;
+
+/// The auditors that the job names, after an audit was drawn or asked for.
+pub const AUDITED: u8 = 1;
+
+/// Nobody.
+pub const PRIVATE: u8 = 2;
+
 const SHA2_256: u64 = 0x12;
 const DAG_CBOR: u64 = 0x71;
 
@@ -62,9 +71,9 @@ pub fn differences(terms: &Terms, job: &Cid, manifest: &Manifest, root: JobRoot)
     compare("stepsPerSegment", terms.stepsPerSegment.to_string(), manifest.steps_per_segment.to_string());
     compare("results", terms.results.to_string(), manifest.results.len().to_string());
     let (disclosure, per_million, auditors) = match &manifest.disclosure {
-        Disclosure::Open => (0, 0, 0),
-        Disclosure::Audited(audit) => (1, audit.per_million, audit.auditors.len()),
-        Disclosure::Private => (2, 0, 0),
+        Disclosure::Open => (OPEN, 0, 0),
+        Disclosure::Audited(audit) => (AUDITED, audit.per_million, audit.auditors.len()),
+        Disclosure::Private => (PRIVATE, 0, 0),
     };
     compare("disclosure", terms.disclosure.to_string(), disclosure.to_string());
     compare("auditsPerMillion", terms.auditsPerMillion.to_string(), per_million.to_string());

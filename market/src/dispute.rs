@@ -30,13 +30,15 @@ use fedmkt_contracts::market::{Run, Terms};
 use fedmkt_contracts::{ids, submission};
 use fedmkt_core::roots::StateRoot;
 use fedmkt_core::trace::{FAN_OUT, Level, level_root};
+use serde::{Deserialize, Serialize};
 
 use crate::board::{Job, Slot};
 use crate::chain::Chain;
 use crate::send::{Sender, allow};
 
-/// What a challenge says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What a challenge says. The numbers are those of the contract.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// One step of the run does not lead where the trace says.
     Step,
@@ -49,7 +51,8 @@ pub enum Kind {
 impl Kind {
     const ALL: [(Self, &str); 3] = [(Self::Step, "step"), (Self::Results, "results"), (Self::Capsule, "capsule")];
 
-    fn of(code: u8) -> Option<Self> {
+    /// The kind with this number.
+    pub fn of(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).map(|(kind, _)| *kind)
     }
 }
@@ -99,8 +102,8 @@ impl State {
         (Self::Void, "void"),
     ];
 
-    /// `None` for a challenge that is not there.
-    fn of(code: u8) -> Option<Self> {
+    /// The state with the contract's number; `None` for a challenge that is not there.
+    pub fn of(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code).checked_sub(1)?).map(|(state, _)| *state)
     }
 
@@ -350,8 +353,9 @@ pub fn choose(sender: &Sender<'_>, run: &Run, id: B256, leaves: &[StateRoot], in
     make(sender, id, state, &format!("choose {id} {} {}", found.level.first, found.level.steps), call)
 }
 
-/// What an arbitrator says. The numbers are those of the contract.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What an arbitrator says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "verdict", content = "state_out")]
 pub enum Answer {
     /// The step leads to this state.
     Executed(StateRoot),
@@ -361,6 +365,45 @@ pub enum Answer {
     ClientWrong,
     /// It cannot be said.
     Undecided,
+}
+
+impl Answer {
+    /// The answer with the contract's number of the verdict; `None` as long as there is none.
+    pub fn of(verdict: u8, state_out: B256) -> Option<Self> {
+        Some(match verdict {
+            0 => return None,
+            1 => Self::Executed(StateRoot(state_out.0)),
+            2 => Self::ClientRight,
+            3 => Self::ClientWrong,
+            _ => Self::Undecided,
+        })
+    }
+
+    /// The contract's number of the verdict.
+    pub fn verdict(self) -> u8 {
+        match self {
+            Self::Executed(_) => 1,
+            Self::ClientRight => 2,
+            Self::ClientWrong => 3,
+            Self::Undecided => 4,
+        }
+    }
+
+    /// The state after the step if it was executed, else zero.
+    pub fn state_out(self) -> B256 {
+        if let Self::Executed(state) = self { state.0.into() } else { B256::ZERO }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Executed(state) => write!(f, "the step leads to {state}"),
+            Self::ClientRight => f.write_str("the client is right"),
+            Self::ClientWrong => f.write_str("the client is wrong"),
+            Self::Undecided => f.write_str("it cannot be said"),
+        }
+    }
 }
 
 /// What the arbitrator has answered in a challenge that wants a ruling; `None` if nothing yet, or no ruling is wanted.
@@ -375,13 +418,7 @@ pub fn answer(chain: &Chain, terms: &Terms, id: B256) -> anyhow::Result<Option<A
     // All arbitrators answer in this way.
     let arbitrator = CommitteeInstance::new(terms.arbitrator, chain.node().clone());
     let answer = chain.call(arbitrator.answer(found.question)).context("asking the arbitrator")?;
-    Ok(match answer.verdict {
-        0 => None,
-        1 => Some(Answer::Executed(StateRoot(answer.stateOut.0))),
-        2 => Some(Answer::ClientRight),
-        3 => Some(Answer::ClientWrong),
-        _ => Some(Answer::Undecided),
-    })
+    Ok(Answer::of(answer.verdict, answer.stateOut))
 }
 
 /// Ends a challenge by what the arbitrator has answered. Anybody.
@@ -479,6 +516,12 @@ mod tests {
         }
         assert_eq!(Kind::of(3), None);
         assert!("Step".parse::<Kind>().is_err());
+        for (code, name) in [(1, "the step leads to"), (2, "right"), (3, "wrong"), (4, "cannot be said")] {
+            let answer = Answer::of(code, B256::repeat_byte(7)).expect("an answer");
+            assert!(answer.verdict() == code && answer.to_string().contains(name), "{answer}");
+            assert_eq!(answer.state_out(), if code == 1 { B256::repeat_byte(7) } else { B256::ZERO });
+        }
+        assert_eq!(Answer::of(0, B256::ZERO), None);
         assert_eq!((State::of(0), State::of(8)), (None, None));
         for (code, state) in [(1, State::WantsLeaves), (3, State::WantsRuling), (4, State::Won), (7, State::Void)] {
             assert_eq!(State::of(code), Some(state));

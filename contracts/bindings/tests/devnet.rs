@@ -15,6 +15,7 @@ use alloy::signers::local::PrivateKeySigner;
 use cid::Cid;
 use cid::multihash::Multihash;
 use fedmkt_contracts::committee::Committee;
+use fedmkt_contracts::dev::{self, BOND, COMPENSATION, REWARD, WINDOW};
 use fedmkt_contracts::dev_token::DevToken::{self, DevTokenInstance};
 use fedmkt_contracts::disputes::Disputes::{self, DisputesInstance};
 use fedmkt_contracts::market::Market::{self, MarketInstance};
@@ -29,14 +30,7 @@ use fedmkt_core::roots::{Blind, DataRoot, Hash, JobRoot, ResultRoot, RunId, Stat
 use fedmkt_core::trace::{Level, trace_root};
 use fedmkt_core::tree;
 
-const REWARD: u128 = 1000;
-const BOND: u128 = 10_000;
-const CHALLENGE_BOND: u128 = 900;
-const COMPENSATION: u128 = 300;
-const FEE: u128 = 200;
 const FUNDS: u128 = 1_000_000;
-const WINDOW: u32 = 3600;
-const MOVE_TIME: u32 = 3600;
 
 const STEPS: u64 = 8;
 const STEPS_PER_SEGMENT: u64 = 3;
@@ -79,21 +73,11 @@ async fn devnet() -> Option<Devnet> {
     };
     let anybody = net.provider(Party::Anybody);
     net.token = *DevToken::deploy(&anybody).await.expect("a token").address();
-    let mut profile = B256::ZERO;
-    profile[..PROFILE.len()].copy_from_slice(PROFILE.as_bytes());
-    let market = Market::deploy(&anybody, profile).await.expect("a market");
+    let market = Market::deploy(&anybody, dev::profile()).await.expect("a market");
     net.market = *market.address();
     net.disputes = market.disputes().call().await.expect("the contract for disputes");
-    let rules = Committee::Rules {
-        token: net.token,
-        seatStake: 500,
-        penalty: 50,
-        members: 1,
-        drawTime: 600,
-        commitTime: 600,
-        revealTime: 600,
-    };
-    net.committee = *Committee::deploy(&anybody, net.market, rules).await.expect("a committee").address();
+    net.committee =
+        *Committee::deploy(&anybody, net.market, dev::rules(net.token, 1)).await.expect("a committee").address();
     for party in [Party::Sponsor, Party::Client, Party::Challenger] {
         let provider = net.provider(party);
         let token = DevTokenInstance::new(net.token, provider.clone());
@@ -153,28 +137,12 @@ impl Devnet {
         let longest = committee.longestAnswer().call().await.expect("a time");
         let latest = provider.get_block_by_number(BlockNumberOrTag::Latest).await.expect("an answer").expect("a block");
         Terms {
-            nonce: B256::ZERO,
             cid: noise("job cid").into(),
             root: noise("job root").into(),
             class: CLASS as u8,
             stepsPerSegment: STEPS_PER_SEGMENT,
-            results: 1,
-            token: self.token,
             slots: 2,
-            reward: REWARD,
-            bond: BOND,
-            acceptUntil: alloy::primitives::aliases::U40::from(latest.header.timestamp + 3600),
-            submitTime: 3600,
-            window: WINDOW,
-            moveTime: MOVE_TIME,
-            disclosure: 0,
-            auditsPerMillion: alloy::primitives::aliases::U24::ZERO,
-            auditors: Vec::new(),
-            arbitrator: self.committee,
-            arbitrationTime: longest + MOVE_TIME,
-            arbitrationFee: FEE,
-            challengeBond: CHALLENGE_BOND,
-            compensation: COMPENSATION,
+            ..dev::terms(self.token, self.committee, longest, latest.header.timestamp)
         }
     }
 

@@ -81,7 +81,7 @@ impl Watcher<'_> {
         let mut known = known.unwrap_or(Challenged {
             challenge: id,
             slot,
-            kind: challenge.kind.to_string(),
+            kind: challenge.kind,
             choices: Vec::new(),
             state: String::new(),
             ended: false,

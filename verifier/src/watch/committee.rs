@@ -11,27 +11,37 @@ use alloy::sol_types::{SolEvent, SolValue};
 use anyhow::{Context, bail};
 use fedmkt_contracts::committee::Committee::CommitteeInstance;
 use fedmkt_contracts::disputes::Disputes::RulingWanted;
+use fedmkt_contracts::terms::OPEN;
 use fedmkt_contracts::{code, randomness};
 use fedmkt_core::roots::StateRoot;
 use fedmkt_market::chain::Chain;
+use fedmkt_market::dispute::{Kind, State};
 use fedmkt_runtime::message::sentence;
 
 use super::database::{Answer, Asked, Vote, now, random};
 use super::metrics::count;
-use super::policy::OPEN;
 use super::work::{Absence, Task, again_at};
 use super::{SPAN, View, Watcher};
 
-/// States of a case, as the contract numbers them.
-const DRAWING: u8 = 1;
-const VOTING: u8 = 2;
-const ANSWERED: u8 = 3;
+/// How a case stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum CaseState {
+    /// The chain does not know it.
+    None,
+    /// Members are to be drawn.
+    Drawing,
+    /// They commit, then reveal.
+    Voting,
+    /// There is an answer.
+    Answered,
+}
 
-/// The kind of questions about a step, as the contract numbers it.
-const STEP: u8 = 0;
-
-/// The state of a challenge in which the arbitrator is to answer, as the contract numbers it. What comes after has ended.
-const WANTS_RULING: u8 = 3;
+impl CaseState {
+    /// The state with the contract's number.
+    fn of(code: u8) -> Option<Self> {
+        [Self::None, Self::Drawing, Self::Voting, Self::Answered].get(usize::from(code)).copied()
+    }
+}
 
 /// So many blocks are looked at again for questions: a reorganisation may have brought others.
 const AGAIN: u64 = 64;
@@ -40,13 +50,10 @@ const AGAIN: u64 = 64;
 /// time for commitments.
 const MARGIN: u64 = 120;
 
-/// The kind of questions about results, as the contract numbers it.
-const RESULTS: u8 = 1;
-
 /// Why a question can never be answered here, if so: what is disclosed to auditors is encrypted, and this program does not
 /// decrypt it.
-fn cannot_answer(disclosure: u8, kind: u8) -> Option<&'static str> {
-    (disclosure != OPEN && kind != RESULTS).then_some(
+fn cannot_answer(disclosure: u8, kind: Kind) -> Option<&'static str> {
+    (disclosure != OPEN && kind != Kind::Results).then_some(
         "NO ANSWER: the data of this job is not open, and this program does not decrypt what is disclosed to auditors. \
          Answer by other means in time, or the stake of this round is lost",
     )
@@ -115,7 +122,7 @@ impl Watcher<'_> {
                     challenge: asked.challenge,
                     job: asked.job,
                     slot: asked.slot,
-                    kind: asked.kind,
+                    kind: Kind::of(asked.kind).context("the node gives a question that cannot be")?,
                     state_in: asked.stateIn,
                     step: asked.step,
                     answer: None,
@@ -141,10 +148,13 @@ impl Watcher<'_> {
         let case = self.chain.call(contract.getCase(question))?;
         let time = view.block.time;
         let to = asked.committee;
-        match case.state {
+        let state = CaseState::of(case.state).with_context(|| {
+            format!("case {question} is in a state that this program does not know: {}", case.state)
+        })?;
+        match state {
             // A reorganisation took the question away; it may come again.
-            0 => Ok(()),
-            DRAWING if case.until.to::<u64>() < time => {
+            CaseState::None => Ok(()),
+            CaseState::Drawing if case.until.to::<u64>() < time => {
                 self.moves(
                     slot,
                     &format!("settle {question} {}", case.round),
@@ -153,7 +163,7 @@ impl Watcher<'_> {
                 );
                 Ok(())
             }
-            DRAWING => {
+            CaseState::Drawing => {
                 // Whoever could be drawn has an interest in the draw; one is enough.
                 let source = randomness::source(case.blockNumber.to());
                 let job =
@@ -167,7 +177,7 @@ impl Watcher<'_> {
                 self.moves(slot, &format!("draw {question} {}", case.round), to, call);
                 Ok(())
             }
-            VOTING => {
+            CaseState::Voting => {
                 let round = self.chain.call(contract.getRound(question, case.round))?;
                 let vote = self.chain.call(contract.getVote(question, case.round, me))?;
                 let (commit_until, reveal_until): (u64, u64) = (round.commitUntil.to(), round.revealUntil.to());
@@ -192,18 +202,20 @@ impl Watcher<'_> {
                     else {
                         bail!("this commitment was made by another program with the same key: it must reveal");
                     };
-                    let call = contract.reveal(question, kept.answer.verdict, kept.answer.state_out, kept.salt);
+                    let call =
+                        contract.reveal(question, kept.answer.says.verdict(), kept.answer.says.state_out(), kept.salt);
                     if self.moves(slot, &format!("reveal {question} {}", case.round), to, call.calldata().to_vec()) {
                         count(&self.metrics.revealed);
                     }
                 }
                 Ok(())
             }
-            ANSWERED => {
+            CaseState::Answered => {
                 self.take_back(&contract, &asked, case.round, case.feeTaken)?;
                 let challenge = self.chain.call(self.chain.disputes().getChallenge(asked.challenge))?;
-                let is_over = challenge.state > WANTS_RULING;
-                if challenge.state == WANTS_RULING && challenge.deadline.to::<u64>() >= time {
+                let standing = State::of(challenge.state);
+                let is_over = standing.is_some_and(State::has_ended);
+                if standing == Some(State::WantsRuling) && challenge.deadline.to::<u64>() >= time {
                     // Without this there is no fee.
                     let call = self.chain.disputes().resolve(asked.challenge).calldata().to_vec();
                     self.moves(slot, &format!("resolve {}", asked.challenge), self.chain.disputes, call);
@@ -215,7 +227,6 @@ impl Watcher<'_> {
                 }
                 Ok(())
             }
-            other => bail!("case {question} is in a state that this program does not know: {other}"),
         }
     }
 
@@ -259,7 +270,9 @@ impl Watcher<'_> {
                 return Ok(());
             }
             let task = match asked.kind {
-                STEP => Task::Replay { question, state_in: StateRoot(asked.state_in.0), step: asked.step, absence },
+                Kind::Step => {
+                    Task::Replay { question, state_in: StateRoot(asked.state_in.0), step: asked.step, absence }
+                }
                 kind => Task::Fetch { question, kind, absence },
             };
             self.begin(subject, task, 0);
@@ -289,7 +302,7 @@ impl Watcher<'_> {
         };
         match answer {
             Ok(answer) => {
-                self.note(asked.slot, &format!("question {question}: {}: {}", verdict(answer.verdict), answer.how))?;
+                self.note(asked.slot, &format!("question {question}: {}: {}", answer.says, answer.how))?;
                 (asked.answer, asked.trouble) = (Some(answer), None);
             }
             Err(why) => {
@@ -358,29 +371,26 @@ impl Watcher<'_> {
 fn commitment(question: B256, member: Address, vote: &Vote) -> B256 {
     let Vote { round, answer, salt } = vote;
     let words =
-        (question, U256::from(*round), member, U256::from(answer.verdict), answer.state_out, *salt).abi_encode();
+        (question, U256::from(*round), member, U256::from(answer.says.verdict()), answer.says.state_out(), *salt)
+            .abi_encode();
     keccak256([&b"fedmkt vote"[..], &words].concat())
-}
-
-/// A verdict in words.
-pub fn verdict(number: u8) -> &'static str {
-    const NAMES: [&str; 5] =
-        ["nothing yet", "the step was executed", "the client is right", "the client is wrong", "it cannot be said"];
-    NAMES.get(usize::from(number)).copied().unwrap_or("unknown")
 }
 
 #[cfg(test)]
 mod tests {
+    use fedmkt_contracts::terms::{AUDITED, PRIVATE};
+
     use super::*;
 
     #[test]
     fn about_data_that_is_not_open_nothing_is_said() {
-        const CAPSULE: u8 = 2;
-        for disclosure in [1, 2] {
-            assert!(cannot_answer(disclosure, STEP).is_some() && cannot_answer(disclosure, CAPSULE).is_some());
-            assert!(cannot_answer(disclosure, RESULTS).is_none());
+        for disclosure in [AUDITED, PRIVATE] {
+            assert!(
+                cannot_answer(disclosure, Kind::Step).is_some() && cannot_answer(disclosure, Kind::Capsule).is_some()
+            );
+            assert!(cannot_answer(disclosure, Kind::Results).is_none());
         }
-        assert!([STEP, RESULTS, CAPSULE].iter().all(|kind| cannot_answer(OPEN, *kind).is_none()));
+        assert!([Kind::Step, Kind::Results, Kind::Capsule].iter().all(|kind| cannot_answer(OPEN, *kind).is_none()));
     }
 
     #[test]

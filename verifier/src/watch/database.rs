@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use alloy::primitives::{Address, B256};
 use anyhow::anyhow;
+use fedmkt_market::dispute::{self, Kind};
 use fedmkt_market::records::Records;
 use serde::{Deserialize, Serialize};
 
@@ -85,13 +86,13 @@ pub struct Challenged {
     pub challenge: B256,
     /// The slot.
     pub slot: B256,
-    /// What it is about: step, results or capsule.
-    pub kind: String,
+    /// What it is about.
+    pub kind: Kind,
     /// What was found wrong, at each level so far.
     pub choices: Vec<Chosen>,
     /// How it stands, in words.
     pub state: String,
-    /// Whether it has ended.
+    /// Whether it has ended and everything that was owed is here.
     pub ended: bool,
 }
 
@@ -125,8 +126,8 @@ pub struct Asked {
     pub job: B256,
     /// The slot.
     pub slot: B256,
-    /// What it is about: 0 step, 1 results, 2 capsule.
-    pub kind: u8,
+    /// What it is about.
+    pub kind: Kind,
     /// The state before the step.
     pub state_in: B256,
     /// The step.
@@ -144,10 +145,8 @@ pub struct Asked {
 /// What a member says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Answer {
-    /// The contract's number of the verdict.
-    pub verdict: u8,
-    /// The state after the step, if the verdict is "executed".
-    pub state_out: B256,
+    /// The answer.
+    pub says: dispute::Answer,
     /// How it was found.
     pub how: String,
     /// The round of the case in which nobody had the files, if that is the reason. In another round they may be there.

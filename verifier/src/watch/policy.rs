@@ -26,10 +26,8 @@ use std::path::Path;
 
 use alloy::primitives::{Address, B256, U256, keccak256};
 use anyhow::{Context, bail};
+use fedmkt_contracts::terms::OPEN;
 use serde::Deserialize;
-
-/// Disclosure of an open job, as the market has it.
-pub(super) const OPEN: u8 = 0;
 
 /// What a verifier does, and how much of it.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]

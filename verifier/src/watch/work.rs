@@ -12,6 +12,7 @@ use fedmkt_core::image::Status;
 use fedmkt_core::roots::StateRoot;
 use fedmkt_core::trace::Level;
 use fedmkt_machine::exit::Exit;
+use fedmkt_market::dispute::{Answer as Says, Kind};
 use fedmkt_runtime::backends::Backends;
 use fedmkt_runtime::home::Home;
 use fedmkt_runtime::training::Session;
@@ -36,12 +37,6 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(300);
 /// After so many seconds something that failed is tried again; each time twice as long, up to so many.
 const LEAST_PAUSE: u64 = 15;
 const MOST_PAUSE: u64 = 900;
-
-/// Numbers of verdicts in the contract.
-const EXECUTED: u8 = 1;
-const CLIENT_RIGHT: u8 = 2;
-const CLIENT_WRONG: u8 = 3;
-const UNDECIDED: u8 = 4;
 
 /// What all tasks need.
 #[derive(Clone)]
@@ -104,8 +99,8 @@ pub enum Task {
     Fetch {
         /// The question.
         question: B256,
-        /// What is in question: 1 the results, 2 the capsule.
-        kind: u8,
+        /// What is in question: the results or the capsule.
+        kind: Kind,
         /// What to say of files that nobody has.
         absence: Absence,
     },
@@ -347,12 +342,12 @@ impl Place {
         let before = work.path().join("before");
         if part.write_state(step, &before)? != state_in {
             let how = format!("the run, made again from its beginning, has another state before step {step}");
-            return Ok(Some(answer(CLIENT_RIGHT, how)));
+            return Ok(Some(answer(Says::ClientRight, how)));
         }
         let after = part.write_state(step + 1, &work.path().join("after"))?;
         let Some(machine) = machine else {
             let how = format!("step {step} executed natively");
-            return Ok(Some(Answer { state_out: after.0.into(), ..answer(EXECUTED, how) }));
+            return Ok(Some(answer(Says::Executed(after), how)));
         };
         let image = Image::find()?;
         let class = evidence.job.manifest.machine.class;
@@ -376,7 +371,7 @@ impl Place {
             Err(Failure::Interrupted) => return Ok(None),
             Err(Failure::Endless(limit)) => {
                 let how = format!("step {step} does not end within {limit} in {}", machine.name());
-                return Ok(Some(answer(UNDECIDED, how)));
+                return Ok(Some(answer(Says::Undecided, how)));
             }
             replayed => replayed?,
         };
@@ -390,15 +385,15 @@ impl Place {
         }
         let cycles = replayed.cycles.map(|cycles| format!(", {cycles} cycles")).unwrap_or_default();
         let how = format!("step {step} in {}: {:.1} s{cycles}", machine.name(), replayed.took.as_secs_f64());
-        Ok(Some(Answer { state_out: root.0.into(), ..answer(EXECUTED, how) }))
+        Ok(Some(answer(Says::Executed(root), how)))
     }
 
-    fn fetch(&self, subject: &Subject, kind: u8, absence: Absence) -> Result<Answer, String> {
+    fn fetch(&self, subject: &Subject, kind: Kind, absence: Absence) -> Result<Answer, String> {
         let most = self.policy.limits.most_bytes;
         let looked = || -> Result<(), Missing> {
             let store = self.store()?;
             let job = evidence::job(&subject.terms, &store, &self.home)?;
-            if kind == 1 {
+            if kind == Kind::Results {
                 return evidence::results(&job, &subject.submission, &store, most);
             }
             // A check of the same slot may write to the slot's folder at this moment; what it has written can be read.
@@ -408,7 +403,7 @@ impl Place {
             evidence::capsule(&job, &subject.run, &subject.submission, &store, folder, most).map(drop)
         };
         match looked() {
-            Ok(()) => Ok(answer(CLIENT_RIGHT, "the files are there and have the roots".into())),
+            Ok(()) => Ok(answer(Says::ClientRight, "the files are there and have the roots".into())),
             Err(missing) => self.blame(subject, missing, absence),
         }
     }
@@ -416,21 +411,20 @@ impl Place {
     /// What to say when files are missing or others. Where it may be the fault of this verifier, nothing.
     fn blame(&self, subject: &Subject, missing: Missing, absence: Absence) -> Result<Answer, String> {
         match missing {
-            Missing::Other(_) => Ok(answer(CLIENT_WRONG, missing.to_string())),
+            Missing::Other(_) => Ok(answer(Says::ClientWrong, missing.to_string())),
             Missing::Absent(_) if now() >= absence.until => {
                 // Nobody may be blamed when nothing at all comes from the network: the job's block must come.
                 let job = fedmkt_contracts::terms::job_cid(&subject.terms);
                 let store = self.store().map_err(|error| error.to_string())?;
                 let network = store.network().ok_or("there is nobody to ask for files")?;
                 network.block(&job).map_err(|error| format!("{missing}; but the job cannot be had either: {error}"))?;
-                Ok(Answer { absent_in: Some(absence.round), ..answer(CLIENT_WRONG, missing.to_string()) })
+                Ok(Answer { absent_in: Some(absence.round), ..answer(Says::ClientWrong, missing.to_string()) })
             }
             missing => Err(missing.to_string()),
         }
     }
 }
 
-/// A verdict without a state.
-fn answer(verdict: u8, how: String) -> Answer {
-    Answer { verdict, state_out: B256::ZERO, how, absent_in: None }
+fn answer(says: Says, how: String) -> Answer {
+    Answer { says, how, absent_in: None }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256, address, keccak256};
 use alloy::sol_types::SolValue;
+use fedmkt_contracts::dev::{BOND, CHALLENGE_BOND, COMPENSATION, FEE, MOVE_TIME, REWARD, SEAT_STAKE, WINDOW};
 use fedmkt_contracts::{ids, submission};
 use fedmkt_core::roots::StateRoot;
 use fedmkt_core::trace::Level;
@@ -18,9 +19,7 @@ use fedmkt_verifier::qemu::Qemu;
 use fedmkt_verifier::step::Image;
 
 use lies::{Dice, Liar, Lie, STEPS, Setting};
-use net::{
-    BOND, CHALLENGE_BOND, COMPENSATION, FEE, FUNDS, MOVE_TIME, Net, Party, REWARD, SEAT_STAKE, Taken, WINDOW, words,
-};
+use net::{FUNDS, Net, Party, Taken, words};
 use verifier::Verifier;
 
 const BURNED: Address = address!("0x000000000000000000000000000000000000dEaD");

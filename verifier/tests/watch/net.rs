@@ -8,7 +8,6 @@ use alloy::contract::{CallBuilder, CallDecoder};
 use alloy::eips::BlockNumberOrTag;
 use alloy::network::EthereumWallet;
 use alloy::node_bindings::{Anvil, AnvilInstance};
-use alloy::primitives::aliases::{U24, U40};
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::providers::ext::AnvilApi;
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
@@ -16,6 +15,7 @@ use alloy::rpc::types::{Filter, TransactionReceipt};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolEvent;
 use fedmkt_contracts::committee::Committee::{self, CommitteeInstance};
+use fedmkt_contracts::dev;
 use fedmkt_contracts::dev_token::DevToken::{self, DevTokenInstance};
 use fedmkt_contracts::disputes::Disputes::{ChallengeEnded, ChallengeOpened, DisputesInstance};
 use fedmkt_contracts::disputes::Run;
@@ -24,7 +24,6 @@ use fedmkt_contracts::market::Terms;
 use fedmkt_contracts::{ids, randomness, submission, terms};
 use fedmkt_core::image::Header;
 use fedmkt_core::inputs::{self, market_run_id};
-use fedmkt_core::manifest::PROFILE;
 use fedmkt_core::pack::Pack;
 use fedmkt_core::receipt::Body;
 use fedmkt_core::roots::{DataRoot, StateRoot};
@@ -34,15 +33,7 @@ use fedmkt_store::files;
 
 use crate::lies::{STEPS_PER_SEGMENT, Setting};
 
-pub const REWARD: u128 = 1000;
-pub const BOND: u128 = 10_000;
-pub const CHALLENGE_BOND: u128 = 900;
-pub const COMPENSATION: u128 = 300;
-pub const FEE: u128 = 225;
 pub const FUNDS: u128 = 1_000_000;
-pub const SEAT_STAKE: u128 = 500;
-pub const WINDOW: u32 = 3600;
-pub const MOVE_TIME: u32 = 1800;
 
 /// Who does something on the chain; the number is that of its account.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,23 +82,13 @@ impl Net {
 
     fn deploy(&mut self, members: u16) {
         let other = self.provider(Party::Other);
-        let mut profile = B256::ZERO;
-        profile[..PROFILE.len()].copy_from_slice(PROFILE.as_bytes());
         let (token, market) = self.wait(async {
             let token = *DevToken::deploy(&other).await.expect("a token").address();
-            (token, *Market::deploy(&other, profile).await.expect("a market").address())
+            (token, *Market::deploy(&other, dev::profile()).await.expect("a market").address())
         });
         (self.token, self.market) = (token, market);
         self.disputes = self.ask(MarketInstance::new(market, other.clone()).disputes());
-        let rules = Committee::Rules {
-            token,
-            seatStake: SEAT_STAKE,
-            penalty: 10,
-            members,
-            drawTime: 600,
-            commitTime: 600,
-            revealTime: 600,
-        };
+        let rules = dev::rules(token, members);
         self.committee = self.wait(async { *Committee::deploy(&other, market, rules).await.expect("made").address() });
         for party in [Party::Sponsor, Party::Client, Party::Other] {
             self.fund(self.account(party));
@@ -200,29 +181,15 @@ impl Net {
     pub fn post(&self, setting: &Setting, slots: u32) -> B256 {
         let manifest = &setting.job.manifest;
         let longest = self.ask(self.committee(Party::Sponsor).longestAnswer());
+        let now = self.block(BlockNumberOrTag::Latest).header.timestamp;
         let terms = Terms {
-            nonce: B256::ZERO,
             cid: terms::job_digest(&setting.job.cid).expect("a job"),
             root: setting.job.root().0.into(),
             class: manifest.machine.class as u8,
             stepsPerSegment: STEPS_PER_SEGMENT,
             results: manifest.results.len() as u8,
-            token: self.token,
             slots,
-            reward: REWARD,
-            bond: BOND,
-            acceptUntil: U40::from(self.block(BlockNumberOrTag::Latest).header.timestamp + 3600),
-            submitTime: 3600,
-            window: WINDOW,
-            moveTime: MOVE_TIME,
-            disclosure: 0,
-            auditsPerMillion: U24::ZERO,
-            auditors: Vec::new(),
-            arbitrator: self.committee,
-            arbitrationTime: longest + MOVE_TIME,
-            arbitrationFee: FEE,
-            challengeBond: CHALLENGE_BOND,
-            compensation: COMPENSATION,
+            ..dev::terms(self.token, self.committee, longest, now)
         };
         assert_eq!(terms::differences(&terms, &setting.job.cid, manifest, setting.job.root()), []);
         self.send(self.market(Party::Sponsor).post(terms.clone()));

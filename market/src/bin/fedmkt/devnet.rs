@@ -3,16 +3,16 @@
 use std::io::Write;
 
 use alloy::network::TransactionBuilder;
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, U256};
 use alloy::providers::{Provider, ProviderBuilder, RootProvider};
 use alloy::rpc::types::TransactionRequest;
 use alloy::transports::http::reqwest::Url;
 use anyhow::{Context, bail};
 use clap::Args;
 use fedmkt_contracts::committee::Committee;
+use fedmkt_contracts::dev;
 use fedmkt_contracts::dev_token::DevToken;
 use fedmkt_contracts::market::Market;
-use fedmkt_core::manifest::PROFILE;
 use serde_json::json;
 
 /// The chain id of nodes for tests. On others nothing is done.
@@ -55,19 +55,9 @@ async fn deploy(url: Url, fund: &[Address]) -> anyhow::Result<serde_json::Value>
     };
     let token = DevToken::deploy_builder(&node).from(from).send().await?.get_receipt().await?;
     let token = deployed(token)?;
-    let mut profile = B256::ZERO;
-    profile[..PROFILE.len()].copy_from_slice(PROFILE.as_bytes());
-    let market = deployed(Market::deploy_builder(&node, profile).from(from).send().await?.get_receipt().await?)?;
-    let rules = Committee::Rules {
-        token,
-        seatStake: 500,
-        penalty: 50,
-        members: 1,
-        drawTime: 600,
-        commitTime: 600,
-        revealTime: 600,
-    };
-    let committee = Committee::deploy_builder(&node, market, rules).from(from).send().await?.get_receipt().await?;
+    let market = deployed(Market::deploy_builder(&node, dev::profile()).from(from).send().await?.get_receipt().await?)?;
+    let committee =
+        Committee::deploy_builder(&node, market, dev::rules(token, 1)).from(from).send().await?.get_receipt().await?;
     let committee = deployed(committee)?;
     let amount = U256::from(FUNDS) * U256::from(10).pow(U256::from(18));
     let instance = DevToken::new(token, &node);

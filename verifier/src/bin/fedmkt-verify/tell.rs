@@ -4,8 +4,8 @@ use std::io::Write;
 
 use alloy::primitives::B256;
 use anyhow::anyhow;
+use fedmkt_market::dispute::Kind;
 use fedmkt_market::receipt::utc;
-use fedmkt_verifier::watch::committee::verdict;
 use fedmkt_verifier::watch::database::{Asked, Challenged, Checked, Finding, State};
 use serde_json::json;
 
@@ -49,6 +49,14 @@ fn ending(number: Option<u8>) -> &'static str {
     }
 }
 
+/// What a question is about.
+fn about(asked: &Asked) -> String {
+    match asked.kind {
+        Kind::Step => format!("step {} from the state {}", asked.step, asked.state_in),
+        kind => format!("the {kind}"),
+    }
+}
+
 /// A question without the secrets.
 fn public(asked: &Asked) -> serde_json::Value {
     json!({
@@ -82,8 +90,8 @@ pub fn status(arguments: &arguments::Told) -> Outcome<()> {
                 writeln!(out, "challenge  {}  {}: {}", known.challenge, known.kind, known.state)?;
             }
             for asked in &asked {
-                let found = asked.answer.as_ref().map_or("looking", |answer| verdict(answer.verdict));
-                writeln!(out, "question   {}  step {}: {found}", asked.question, asked.step)?;
+                let found = asked.answer.as_ref().map_or("looking".into(), |answer| answer.says.to_string());
+                writeln!(out, "question   {}  {}: {found}", asked.question, about(asked))?;
             }
             if checked.is_empty() && challenges.is_empty() && asked.is_empty() {
                 eprintln!("nothing is open: --all lists what has ended");
@@ -146,11 +154,11 @@ pub fn explain(arguments: &arguments::Explain) -> Outcome<()> {
         }
         if let Some(asked) = question {
             writeln!(out, "question {} to the committee {}", asked.question, asked.committee)?;
-            writeln!(out, "  about step {} from the state {}", asked.step, asked.state_in)?;
+            writeln!(out, "  about {}", about(asked))?;
             match &asked.answer {
                 None => writeln!(out, "  this verifier has no answer yet")?,
                 Some(answer) => {
-                    writeln!(out, "  this verifier says: {} {}", verdict(answer.verdict), answer.state_out)?;
+                    writeln!(out, "  this verifier says: {}", answer.says)?;
                     writeln!(out, "  because: {}", answer.how)?;
                 }
             }
