@@ -4,6 +4,7 @@
 //! are) and state images named by their number of steps. An image is written before the journal names it, and removed
 //! after the journal has forgotten it, so that whenever the process dies, what the journal says is true.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic_file;
 use crate::training::TrainingError;
+use crate::unnamed::Unnamed;
 use crate::worker::Worker;
 
 /// How many checkpoints are kept; beyond, every second one goes.
@@ -21,11 +23,18 @@ const MOST: usize = 16;
 
 const JOURNAL: &str = "journal.json";
 
-/// The folder of one run, locked for this process.
+/// What is kept of one run, by this process alone.
 pub struct Checkpoints {
-    folder: PathBuf,
+    place: Place,
     journal: Journal,
-    _lock: File,
+}
+
+/// Where state images are.
+enum Place {
+    /// In the run's folder, which is locked.
+    Folder { folder: PathBuf, _lock: File },
+    /// In files without names on the file system of `folder`, by their number of steps.
+    Unnamed { folder: PathBuf, images: BTreeMap<u64, Unnamed> },
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -58,23 +67,34 @@ impl Checkpoints {
         }
         // A journal that cannot be read costs the work done so far, not the run.
         let journal = fs::read(folder.join(JOURNAL)).ok().and_then(|json| serde_json::from_slice(&json).ok());
-        let this = Self { folder: folder.to_owned(), journal: journal.unwrap_or_default(), _lock: lock };
+        let place = Place::Folder { folder: folder.to_owned(), _lock: lock };
+        let mut this = Self { place, journal: journal.unwrap_or_default() };
         this.remove_strays()?;
         Ok(Some(this))
     }
 
-    fn image(&self, steps: u64) -> PathBuf {
-        self.folder.join(format!("{steps}.state"))
+    /// Checkpoints of a run on data that was entrusted to us, in files without names on the file system of `folder`. They are
+    /// gone with this value.
+    pub fn unnamed(folder: &Path) -> Self {
+        let place = Place::Unnamed { folder: folder.to_owned(), images: BTreeMap::new() };
+        Self { place, journal: Journal::default() }
     }
 
-    fn remove_strays(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            let known = self.journal.checkpoints.iter().any(|checkpoint| self.image(checkpoint.steps) == path);
-            let kept = path.file_name().is_some_and(|name| name == JOURNAL || name == "lock");
-            if !known && !kept {
-                atomic_file::remove(&path)?;
+    fn remove_strays(&mut self) -> io::Result<()> {
+        let is_known = |steps: u64| self.journal.checkpoints.iter().any(|checkpoint| checkpoint.steps == steps);
+        match &mut self.place {
+            Place::Folder { folder, .. } => {
+                let known: Vec<PathBuf> =
+                    self.journal.checkpoints.iter().map(|checkpoint| image(folder, checkpoint.steps)).collect();
+                for entry in fs::read_dir(folder)? {
+                    let path = entry?.path();
+                    let kept = path.file_name().is_some_and(|name| name == JOURNAL || name == "lock");
+                    if !known.contains(&path) && !kept {
+                        atomic_file::remove(&path)?;
+                    }
+                }
             }
+            Place::Unnamed { images, .. } => images.retain(|steps, _| is_known(*steps)),
         }
         Ok(())
     }
@@ -92,7 +112,11 @@ impl Checkpoints {
     /// The latest checkpoint at or before `steps`: its steps, the state root that it must have, and the image.
     pub fn latest(&self, steps: u64) -> Option<(u64, StateRoot, File)> {
         self.journal.checkpoints.iter().rev().filter(|checkpoint| checkpoint.steps <= steps).find_map(|checkpoint| {
-            let image = File::open(self.image(checkpoint.steps)).ok()?;
+            let path = match &self.place {
+                Place::Folder { folder, .. } => image(folder, checkpoint.steps),
+                Place::Unnamed { images, .. } => images.get(&checkpoint.steps)?.path(),
+            };
+            let image = File::open(path).ok()?;
             Some((checkpoint.steps, checkpoint.root, image))
         })
     }
@@ -119,17 +143,26 @@ impl Checkpoints {
     pub fn save(&mut self, worker: &mut Worker, root: StateRoot) -> Result<(), TrainingError> {
         let steps = worker.steps();
         if self.journal.checkpoints.iter().all(|checkpoint| checkpoint.steps != steps) {
-            let mut failed = None;
-            let written = atomic_file::replace(&self.image(steps), |file| {
-                worker.write_image(file).map_err(|error| {
-                    failed = Some(error);
-                    io::Error::other("not written")
-                })
-            });
-            if let Some(error) = failed {
-                return Err(error.into());
+            match &mut self.place {
+                Place::Folder { folder, .. } => {
+                    let mut failed = None;
+                    let written = atomic_file::replace(&image(folder, steps), |file| {
+                        worker.write_image(file).map_err(|error| {
+                            failed = Some(error);
+                            io::Error::other("not written")
+                        })
+                    });
+                    if let Some(error) = failed {
+                        return Err(error.into());
+                    }
+                    written?;
+                }
+                Place::Unnamed { folder, images } => {
+                    let unnamed = Unnamed::new(folder)?;
+                    worker.write_image(unnamed.file())?;
+                    images.insert(steps, unnamed);
+                }
             }
-            written?;
             self.journal.checkpoints.push(Checkpoint { steps, root });
         }
         if self.journal.checkpoints.len() > MOST {
@@ -147,7 +180,12 @@ impl Checkpoints {
     }
 
     fn write_journal(&self) -> io::Result<()> {
+        let Place::Folder { folder, .. } = &self.place else { return Ok(()) };
         let json = serde_json::to_vec_pretty(&self.journal).expect("a journal has a JSON form");
-        atomic_file::replace(&self.folder.join(JOURNAL), |file| file.write_all(&json))
+        atomic_file::replace(&folder.join(JOURNAL), |file| file.write_all(&json))
     }
+}
+
+fn image(folder: &Path, steps: u64) -> PathBuf {
+    folder.join(format!("{steps}.state"))
 }

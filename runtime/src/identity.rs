@@ -21,7 +21,7 @@ use crate::atomic_file;
 const LABEL: &[u8; 16] = b"fedmkt secret 1\n";
 
 /// Binary logarithm of scrypt's cost: 128 MiB and some tenths of a second for each guess, what OWASP asks for at least.
-const LOG2_WORK: u8 = 17;
+pub(crate) const LOG2_WORK: u8 = 17;
 
 /// The client's secret.
 pub struct Identity {

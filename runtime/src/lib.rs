@@ -10,6 +10,7 @@
 //! drives, and disks to survive on.
 
 pub mod atomic_file;
+pub mod auditor;
 pub mod backends;
 pub mod checkpoint;
 pub mod consent;
@@ -27,4 +28,5 @@ pub mod passphrase;
 pub mod policy;
 pub mod requirement;
 pub mod training;
+pub mod unnamed;
 pub mod worker;

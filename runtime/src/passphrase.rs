@@ -15,6 +15,14 @@ pub const VARIABLE: &str = "FEDMKT_PASSPHRASE_FILE";
 /// # Errors
 /// When the file cannot be read, or there is neither a file nor a terminal.
 pub fn passphrase(is_new: bool) -> Result<SecretString, IdentityError> {
+    passphrase_of(is_new.then_some("A secret is made for you: it signs your receipts and hides what data you have."))
+}
+
+/// The passphrase; asked for twice when it is for something new, of which `made` tells what it is.
+///
+/// # Errors
+/// When the file cannot be read, or there is neither a file nor a terminal.
+pub fn passphrase_of(made: Option<&str>) -> Result<SecretString, IdentityError> {
     let fail = |what: String| IdentityError::Passphrase(what);
     if let Some(path) = std::env::var_os(VARIABLE) {
         let text = std::fs::read_to_string(&path)
@@ -25,10 +33,8 @@ pub fn passphrase(is_new: bool) -> Result<SecretString, IdentityError> {
         return Err(fail(format!("a passphrase is needed: put it into a file and name the file in {VARIABLE}")));
     }
     let ask = |prompt| rpassword::prompt_password(prompt).map_err(|error| fail(format!("no passphrase: {error}")));
-    if !is_new {
-        return not_empty(ask("Passphrase: ")?);
-    }
-    eprintln!("A secret is made for you: it signs your receipts and hides what data you have.");
+    let Some(made) = made else { return not_empty(ask("Passphrase: ")?) };
+    eprintln!("{made}");
     let first = ask("New passphrase to encrypt it with: ")?;
     if first != ask("The same again: ")? {
         return Err(fail("these are not the same: run the command again".into()));
