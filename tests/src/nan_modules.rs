@@ -8,6 +8,7 @@ mod adversary;
 mod choices;
 
 use std::fmt;
+use std::slice;
 use std::sync::LazyLock;
 
 use fedmkt_core::admission::{self, Admitted, ModuleLimits};
@@ -39,20 +40,36 @@ const SIGNATURES: [(&[ValType], &[ValType]); 8] = [
     (&[ValType::V128, ValType::V128], &[ValType::V128, ValType::V128]),
 ];
 
-/// The numbers of SplitMix64.
+/// What chooses: bytes, one for each choice, so that a fuzzer that changes a byte changes a choice; after them, or without
+/// them, the numbers of SplitMix64.
 #[derive(Clone, Debug)]
-struct Numbers(u64);
+struct Numbers<'a> {
+    choices: slice::Iter<'a, u8>,
+    state: u64,
+}
 
-impl Numbers {
+impl Numbers<'_> {
+    fn new(seed: u64) -> Self {
+        Self { choices: [].iter(), state: seed }
+    }
+
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        if !self.choices.as_slice().is_empty() {
+            return self.choices.by_ref().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
+        }
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
 
     fn below(&mut self, bound: usize) -> usize {
+        if bound <= 256
+            && let Some(choice) = self.choices.next()
+        {
+            return usize::from(*choice) % bound;
+        }
         (self.next() % bound as u64) as usize
     }
 
@@ -109,8 +126,21 @@ impl Numbers {
 }
 
 /// A module. The same seed and size give the same one.
+///
+/// It is a command, and a stepper that does the same in each step after its first, without end: so what it leaves is part of
+/// a state.
 pub fn module(seed: u64, size: usize) -> Vec<u8> {
-    let mut numbers = Numbers(seed);
+    build(Numbers::new(seed), size)
+}
+
+/// A module of which these bytes choose the beginning of each part, for fuzzers.
+pub fn module_of(choices: &[u8]) -> Vec<u8> {
+    let mut numbers = Numbers { choices: choices.iter(), state: 0 };
+    let size = 50 + numbers.below(8) * 100;
+    build(numbers, size)
+}
+
+fn build(mut numbers: Numbers<'_>, size: usize) -> Vec<u8> {
     let signatures: Vec<usize> =
         (0..1 + numbers.below(4)).map(|index| if index == 0 { 0 } else { numbers.below(SIGNATURES.len()) }).collect();
     let globals: Vec<ValType> = (0..3).map(|_| numbers.pick(&TYPES)).collect();
@@ -119,11 +149,16 @@ pub fn module(seed: u64, size: usize) -> Vec<u8> {
     for (params, results) in SIGNATURES {
         types.ty().function(params.iter().copied(), results.iter().copied());
     }
+    types.ty().function([], [ValType::I32]);
     let mut functions = FunctionSection::new();
     for signature in &signatures {
         functions.function(*signature as u32);
     }
     let count = signatures.len() as u32;
+    let [init, step] = [count, count + 1];
+    for _ in [init, step] {
+        functions.function(SIGNATURES.len() as u32);
+    }
     let mut tables = TableSection::new();
     tables.table(TableType {
         element_type: RefType::FUNCREF,
@@ -139,6 +174,7 @@ pub fn module(seed: u64, size: usize) -> Vec<u8> {
     memories.memory(MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None });
     let mut exports = ExportSection::new();
     exports.export("memory", ExportKind::Memory, 0).export("_start", ExportKind::Func, 0);
+    exports.export("fedmkt_init", ExportKind::Func, init).export("fedmkt_step", ExportKind::Func, step);
     let mut global_section = GlobalSection::new();
     for (index, ty) in (0..).zip(&globals) {
         let constant = match numbers.constant(*ty) {
@@ -155,6 +191,14 @@ pub fn module(seed: u64, size: usize) -> Vec<u8> {
     let mut code = CodeSection::new();
     for index in 0..signatures.len() {
         code.function(&Body::new(&mut numbers, &signatures, index, &globals, size).finish());
+    }
+    for calls in [None, Some(Instruction::Call(0))] {
+        let mut function = Function::new([]);
+        if let Some(call) = calls {
+            function.instruction(&call);
+        }
+        function.instruction(&Instruction::I32Const(0)).instruction(&Instruction::End);
+        code.function(&function);
     }
     let mut data = DataSection::new();
     let bytes: Vec<u8> = (0..REACHED / 8).flat_map(|_| numbers.v128_bits().to_le_bytes()).collect();
@@ -175,8 +219,8 @@ pub fn module(seed: u64, size: usize) -> Vec<u8> {
 }
 
 /// A function that is being made.
-struct Body<'a> {
-    numbers: &'a mut Numbers,
+struct Body<'a, 'n> {
+    numbers: &'a mut Numbers<'n>,
     signatures: &'a [usize],
     /// Its own index.
     index: usize,
@@ -198,9 +242,9 @@ struct Body<'a> {
 /// Nested loops.
 const MOST_TURNS: u32 = 3;
 
-impl<'a> Body<'a> {
+impl<'a, 'n> Body<'a, 'n> {
     fn new(
-        numbers: &'a mut Numbers,
+        numbers: &'a mut Numbers<'n>,
         signatures: &'a [usize],
         index: usize,
         globals: &'a [ValType],

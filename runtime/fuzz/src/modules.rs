@@ -2,6 +2,7 @@
 
 use arbitrary::Unstructured;
 use fedmkt_core::admission::{self, Form, ModuleLimits};
+use fedmkt_tests::nan_modules::{Engines, module_of};
 use wasmparser::{ExternalKind, Parser, Payload, Validator, WasmFeatures};
 
 /// What modules are admitted under here.
@@ -40,6 +41,15 @@ const WRITTEN: [&str; 3] = [
           (memory.fill (i32.const 0) (i32.const 1) (i32.const 2)) (memory.grow (i32.const 1)))
         (func (export "_start") (local i32) (block (block (br_table 0 1 (local.get 0))))))"#,
 ];
+
+/// What a module full of NaNs leaves does not depend on the engine, once it is admitted. There is a module for all bytes.
+pub(crate) fn nan(choices: &[u8]) -> bool {
+    thread_local!(static ENGINES: Engines = Engines::new());
+    if let Err(difference) = ENGINES.with(|engines| engines.compare(&module_of(choices))) {
+        panic!("{difference}");
+    }
+    true
+}
 
 /// Modules with something of everything that admission looks at or rewrites. All are admitted.
 ///

@@ -37,7 +37,7 @@ fn chosen(operator: &Operator<'_>) -> Option<Result> {
 
 /// The module with other NaNs. It must be valid and have no imports.
 pub(super) fn hostile(wasm: &[u8], seed: u64) -> Vec<u8> {
-    let mut numbers = Numbers(seed);
+    let mut numbers = Numbers::new(seed);
     let mut module = Module::new();
     let mut code = CodeSection::new();
     let (mut types, mut functions, mut bodies) = (Vec::new(), Vec::new(), 0);
@@ -74,7 +74,7 @@ pub(super) fn hostile(wasm: &[u8], seed: u64) -> Vec<u8> {
 
 const VALID: &str = "a valid module";
 
-fn hostile_body(wasm: &[u8], body: &FunctionBody<'_>, params: u32, numbers: &mut Numbers) -> Function {
+fn hostile_body(wasm: &[u8], body: &FunctionBody<'_>, params: u32, numbers: &mut Numbers<'_>) -> Function {
     let mut groups = Vec::new();
     for group in body.get_locals_reader().expect(VALID) {
         let (count, ty) = group.expect(VALID);
@@ -124,10 +124,10 @@ fn hostile_body(wasm: &[u8], body: &FunctionBody<'_>, params: u32, numbers: &mut
     out
 }
 
-fn any_f32_nan(numbers: &mut Numbers) -> u32 {
+fn any_f32_nan(numbers: &mut Numbers<'_>) -> u32 {
     0x7fc0_0000 | numbers.next() as u32
 }
 
-fn any_f64_nan(numbers: &mut Numbers) -> u64 {
+fn any_f64_nan(numbers: &mut Numbers<'_>) -> u64 {
     0x7ff8_0000_0000_0000 | numbers.next()
 }

@@ -7,6 +7,7 @@ mod everywhere;
 mod generated;
 mod job;
 mod known;
+mod nan;
 mod samples;
 
 use std::io::Write;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use everywhere::{Machines, compare};
 use fedmkt_core::image::Status;
 use fedmkt_runtime::engine::Native;
+use fedmkt_tests::nan_modules::Engines;
 use generated::{Form, Generated, Random};
 use job::Job;
 
@@ -156,6 +158,16 @@ fn dense_modules_are_the_same_everywhere() {
     eprintln!("dense: {tally:?}");
 }
 
+#[test]
+fn modules_that_see_nans_are_the_same_everywhere() {
+    let (engines, mut seen) = (Engines::new(), nan::Seen::default());
+    for seed in 0..60 {
+        nan::nans(seed, &engines, machines(), &mut seen);
+    }
+    eprintln!("NaNs: {seen:?}");
+    assert!(seen.states >= 10, "too little is compared: {seen:?}");
+}
+
 /// Fresh seeds for as long as `FEDMKT_SOAK_MINUTES` says, written to `soak.log`.
 #[test]
 #[ignore = "it takes as long as it is told to: `cargo xtask soak MINUTES`"]
@@ -171,6 +183,7 @@ fn soak() {
     };
     say(format!("soak of {minutes} minutes, begun {} s after 1970, logged to {}", now.as_secs(), path.display()));
     let (mut tally, begun) = (Tally::default(), Instant::now());
+    let (engines, mut seen) = (Engines::new(), nan::Seen::default());
     while begun.elapsed() < Duration::from_secs(60 * minutes) {
         // Written before, so that a crash leaves the seed.
         let seed = random.next() >> 20;
@@ -178,6 +191,9 @@ fn soak() {
         dense(seed, machines(), &mut tally);
         generated(seed, Form::Stepper, &mut tally);
         generated(seed, Form::Command, &mut tally);
+        for seed in seed..seed + 10 {
+            nan::nans(seed, &engines, machines(), &mut seen);
+        }
     }
-    say(format!("no difference: {tally:?}"));
+    say(format!("no difference: {tally:?}, {seen:?}"));
 }

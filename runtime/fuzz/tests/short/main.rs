@@ -59,6 +59,11 @@ fn admission() {
 }
 
 #[test]
+fn modules_full_of_nans() {
+    run("nan", 50);
+}
+
+#[test]
 fn wasi_calls() {
     run("wasi", 300);
 }
