@@ -30,6 +30,7 @@ use crate::chain::{Chain, sentence};
 use crate::dispute::{self, Challenge};
 use crate::records::Records;
 use crate::settings::Settings;
+use crate::submission;
 use crate::terminal::note;
 
 /// How deep a block must be for its events to be kept. Events above are asked for each time.
@@ -100,6 +101,10 @@ pub struct Slot {
     pub lottery_held: bool,
     /// Until when the client must disclose its data, if it must and has not.
     pub disclose_until: Option<u64>,
+    /// Whether an audit was asked for or drawn, disclosed or not.
+    pub audited: bool,
+    /// The client's capsule, encrypted to the job's auditors, once it has disclosed it.
+    pub disclosed: Option<Cid>,
     /// How it ended: the contract's number.
     pub ending: Option<u8>,
 }
@@ -190,6 +195,8 @@ impl Board {
                     challenge_until: 0,
                     lottery_held: false,
                     disclose_until: None,
+                    audited: false,
+                    disclosed: None,
                     ending: None,
                 };
                 self.slots.insert(slot.id, slot);
@@ -211,12 +218,13 @@ impl Board {
             Some(&AuditDue::SIGNATURE_HASH) => {
                 let event = AuditDue::decode_log(data).map_err(|_| strange("an audit"))?.data;
                 let slot = self.slot(event.slot).ok_or_else(|| strange("an unknown slot"))?;
-                slot.disclose_until = Some(event.discloseUntil.to());
+                (slot.disclose_until, slot.audited) = (Some(event.discloseUntil.to()), true);
             }
             Some(&Disclosed::SIGNATURE_HASH) => {
                 let event = Disclosed::decode_log(data).map_err(|_| strange("a disclosure"))?.data;
                 let slot = self.slot(event.slot).ok_or_else(|| strange("an unknown slot"))?;
                 (slot.disclose_until, slot.challenge_until) = (None, event.challengeUntil.to());
+                slot.disclosed = submission::cid_of(&event.capsule);
             }
             Some(&SlotEnded::SIGNATURE_HASH) => {
                 let event = SlotEnded::decode_log(data).map_err(|_| strange("the end of a slot"))?.data;

@@ -341,7 +341,7 @@ pub fn disclosed(path: &Path, log2_size: u32) -> Result<Packed, GrantError> {
     let pack = Pack::open(bytes.clone()).map_err(pack_error)?;
     pack.check_padding().map_err(pack_error)?;
     let root = tree::bytes_root(&bytes, log2_size);
-    Ok(Packed { bytes, path: path.to_owned(), root })
+    Ok(Packed { bytes, path: path.to_owned(), root, unnamed: None })
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod packed;
 pub mod passphrase;
 pub mod policy;
+pub mod program;
 pub mod requirement;
 pub mod training;
 pub mod unnamed;

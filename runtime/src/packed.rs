@@ -13,6 +13,7 @@ use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file;
+use crate::unnamed::Unnamed;
 
 /// A pack in the client's home, mapped.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub struct Packed {
     pub path: PathBuf,
     /// The root of the drive that begins with them.
     pub root: Hash,
+    #[expect(dead_code, reason = "the file, if it has no name, is there as long as this is")]
+    pub(crate) unnamed: Option<Arc<Unnamed>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -42,6 +45,7 @@ impl Packed {
             bytes: Arc::new(bytes),
             path,
             root: record.root,
+            unnamed: None,
         })
     }
 
@@ -75,7 +79,23 @@ impl Packed {
             let json = serde_json::to_vec(&record).expect("a record has a JSON form");
             atomic_file::replace(&record_path(folder, name), |file| file.write_all(&json))?;
         }
-        Ok(Self { bytes: Arc::new(bytes), path, root })
+        Ok(Self { bytes: Arc::new(bytes), path, root, unnamed: None })
+    }
+
+    /// Writes a pack that was entrusted to us through `write`, which gives its root, to a file without a name on the file
+    /// system of `folder`. It is gone with the last copy of this value.
+    ///
+    /// # Errors
+    /// When `write` fails or the disk does.
+    pub fn unnamed<E: From<io::Error>>(
+        folder: &Path,
+        write: impl FnOnce(&mut File) -> Result<Hash, E>,
+    ) -> Result<Self, E> {
+        let mut file = Unnamed::new(folder)?;
+        let root = write(file.file_mut())?;
+        let path = file.path();
+        let bytes = map(&path)?;
+        Ok(Self { bytes: Arc::new(bytes), path, root, unnamed: Some(Arc::new(file)) })
     }
 }
 
@@ -100,6 +120,18 @@ pub fn map(path: &Path) -> io::Result<Mmap> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pack_without_a_name_lives_as_long_as_its_copies() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let packed = Packed::unnamed(folder.path(), |file| {
+            file.write_all(b"entrusted")?;
+            Ok::<_, io::Error>(Hash([1; 32]))
+        });
+        let copy = packed.expect("written").clone();
+        assert_eq!(std::fs::read(&copy.path).expect("the copy holds it"), copy.bytes[..]);
+        assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 0);
+    }
 
     #[test]
     fn a_kept_pack_is_found_until_it_is_damaged() {

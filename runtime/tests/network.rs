@@ -1,15 +1,12 @@
 //! A job that the client has only the CID of.
 
-#[path = "../store/tests/store/daemon.rs"]
-#[allow(dead_code, reason = "shared with other tests")]
-mod daemon;
 #[path = "../store/tests/store/server.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod server;
 mod support;
 
-use daemon::Daemon;
 use fedmkt_store::{BlockStore, FolderStore, Kubo, Patience, car, parse_cid};
+use fedmkt_test_kit::kubo::Daemon;
 use server::{Answer, Server};
 use support::{Client, Done};
 

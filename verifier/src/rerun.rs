@@ -86,10 +86,32 @@ pub struct Rerun<'a> {
 /// A run that was made again from its beginning on, as far as was asked for.
 pub struct Part<'a> {
     session: Session<'a>,
-    checkpoints: Checkpoints,
+    checkpoints: Held<'a>,
     segments: Vec<StateRoot>,
     /// Steps and last state of the run, if it has ended by then.
     end: Option<(u64, StateRoot)>,
+}
+
+/// The checkpoints of a part.
+enum Held<'a> {
+    Own(Checkpoints),
+    Lent(&'a mut Checkpoints),
+}
+
+impl Held<'_> {
+    fn get(&mut self) -> &mut Checkpoints {
+        match self {
+            Self::Own(checkpoints) => checkpoints,
+            Self::Lent(checkpoints) => checkpoints,
+        }
+    }
+
+    /// Those in a run's folder.
+    fn open(folder: &Path) -> Result<Self, RerunError> {
+        let failed = |error| RerunError::Folder { path: folder.to_owned(), error };
+        let opened = Checkpoints::open(folder).map_err(failed)?;
+        Ok(Self::Own(opened.ok_or_else(|| RerunError::Busy(folder.to_owned()))?))
+    }
 }
 
 /// Asks whether a computation is to stop.
@@ -114,21 +136,18 @@ impl Observer for Until<'_> {
     }
 }
 
-/// Opens the run's folder and computes, at least so many steps. The last state's header if the run has ended; `None` when
+/// Computes from the last checkpoint on, at least so many steps. The last state's header if the run has ended; `None` when
 /// `stop` said so.
 fn compute<'a>(
     session: Session<'a>,
-    folder: &Path,
+    mut checkpoints: Held<'a>,
     steps: u64,
     interval: Duration,
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<(Part<'a>, Option<Header>)>, RerunError> {
-    let failed = |error| RerunError::Folder { path: folder.to_owned(), error };
-    let mut checkpoints =
-        Checkpoints::open(folder).map_err(failed)?.ok_or_else(|| RerunError::Busy(folder.to_owned()))?;
     let mut until = Until { stop, steps, is_there: false };
-    let Some(finished) = session.train(&mut checkpoints, interval, &mut until)? else {
-        let segments = checkpoints.segments().to_vec();
+    let Some(finished) = session.train(checkpoints.get(), interval, &mut until)? else {
+        let segments = checkpoints.get().segments().to_vec();
         return Ok(until.is_there.then_some((Part { session, checkpoints, segments, end: None }, None)));
     };
     let last = finished.header.root_alone(session.job.manifest.machine.class.log2_state());
@@ -148,7 +167,23 @@ impl<'a> Rerun<'a> {
         interval: Duration,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Self>, RerunError> {
-        let computed = compute(session, folder, u64::MAX, interval, stop)?;
+        Self::of(compute(session, Held::open(folder)?, u64::MAX, interval, stop)?)
+    }
+
+    /// The same with checkpoints that are in no folder.
+    ///
+    /// # Errors
+    /// When this computer cannot.
+    pub fn on(
+        session: Session<'a>,
+        checkpoints: &'a mut Checkpoints,
+        interval: Duration,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>, RerunError> {
+        Self::of(compute(session, Held::Lent(checkpoints), u64::MAX, interval, stop)?)
+    }
+
+    fn of(computed: Option<(Part<'a>, Option<Header>)>) -> Result<Option<Self>, RerunError> {
         Ok(computed.and_then(|(part, header)| Some(Self { part, header: header? })))
     }
 
@@ -224,7 +259,21 @@ impl<'a> Part<'a> {
         interval: Duration,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Self>, RerunError> {
-        Ok(compute(session, folder, steps, interval, stop)?.map(|(part, _)| part))
+        Ok(compute(session, Held::open(folder)?, steps, interval, stop)?.map(|(part, _)| part))
+    }
+
+    /// The same with checkpoints that are in no folder.
+    ///
+    /// # Errors
+    /// When this computer cannot.
+    pub fn on(
+        session: Session<'a>,
+        checkpoints: &'a mut Checkpoints,
+        steps: u64,
+        interval: Duration,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>, RerunError> {
+        Ok(compute(session, Held::Lent(checkpoints), steps, interval, stop)?.map(|(part, _)| part))
     }
 
     /// The leaves of a level of the claimed trace, as they are.
@@ -250,7 +299,7 @@ impl<'a> Part<'a> {
         let before_end: Vec<u64> = level.ends().take_while(|end| *end < steps).collect();
         let mut leaves = Vec::new();
         if let Some(&first) = before_end.first() {
-            let mut worker = self.session.state_at(&mut self.checkpoints, first)?;
+            let mut worker = self.session.state_at(self.checkpoints.get(), first)?;
             leaves.push(worker.state_root()?);
             for &end in &before_end[1..] {
                 worker.advance_to(end)?;
@@ -270,7 +319,7 @@ impl<'a> Part<'a> {
     pub fn write_state(&mut self, steps: u64, path: &Path) -> Result<StateRoot, RerunError> {
         let failed = |error| RerunError::Folder { path: path.to_owned(), error };
         let mut worker =
-            self.session.state_at(&mut self.checkpoints, self.end.map_or(steps, |(end, _)| steps.min(end)))?;
+            self.session.state_at(self.checkpoints.get(), self.end.map_or(steps, |(end, _)| steps.min(end)))?;
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path).map_err(failed)?;
         worker.write_image(&file)?;
         Ok(worker.state_root()?)

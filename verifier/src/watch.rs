@@ -13,8 +13,10 @@
 //!
 //! - [`policy`]: what is checked, put up and voted on; [`evidence`]: job and data of a submission.
 //! - [`work`]: what takes long; [`challenges`] and [`committee`]: moves.
+//! - [`audits`]: what auditors see to.
 //! - [`database`]: what was found and done; [`metrics`] and [`http`]: how the daemon is, for others.
 
+pub mod audits;
 pub mod challenges;
 pub mod committee;
 pub mod database;
@@ -39,7 +41,7 @@ use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, Log};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::transports::RpcError;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use fedmkt_market::board::{Board, Follower, Slot};
 use fedmkt_market::chain::{Block, Chain};
 use fedmkt_market::records::Records;
@@ -60,7 +62,7 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// How many blocks of events are asked for at first. Nodes that take fewer say so.
 const SPAN: u64 = 10_000;
 
-/// Holds the data folder for this process alone.
+/// Holds a data folder or an account for this process alone.
 pub struct Lock(#[expect(dead_code, reason = "it is locked as long as it is open")] File);
 
 /// Takes a data folder, which is made if it is not there.
@@ -68,14 +70,29 @@ pub struct Lock(#[expect(dead_code, reason = "it is locked as long as it is open
 /// # Errors
 /// When another verifier has it, or it cannot be used.
 pub fn lock(folder: &Path) -> anyhow::Result<Lock> {
+    take(folder)?.with_context(|| {
+        format!("another verifier is at work in {}: end it, or name another folder with --data", folder.display())
+    })
+}
+
+/// Takes an account, whatever data folder is used: two processes that send for it would take each other's nonces.
+///
+/// # Errors
+/// When another verifier has it, or the home cannot be used.
+pub fn lock_account(home: &Path, account: Address) -> anyhow::Result<Lock> {
+    take(&home.join("accounts").join(account.to_string()))?.with_context(|| {
+        format!("another verifier is at work for the account {account}: end it, or name another wallet with --wallet")
+    })
+}
+
+/// `None` when another process has it.
+fn take(folder: &Path) -> anyhow::Result<Option<Lock>> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let path = folder.join("lock");
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Lock(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            bail!("another verifier is at work in {}: end it, or name another folder with --data", folder.display())
-        }
+        Ok(()) => Ok(Some(Lock(file))),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }
 }
@@ -125,7 +142,7 @@ impl View {
         let found = self.board.slots.get(&slot)?;
         let (run, submission) = found.submission.clone()?;
         let terms = self.board.jobs.get(&found.job)?.terms.clone();
-        Some(Subject { slot, terms, run, submission })
+        Some(Subject { slot, terms, run, submission, disclosed: found.disclosed })
     }
 }
 
@@ -241,6 +258,7 @@ impl<'a> Watcher<'a> {
         // What is lost when it comes too late is first.
         self.committees(&view)?;
         self.answers(&view)?;
+        self.audits(&view)?;
         self.submissions(&view)?;
         self.challenges(&view)?;
         self.clean(&view)?;
@@ -274,7 +292,8 @@ impl<'a> Watcher<'a> {
                 _ => None,
             };
             let in_time = slot.ending.is_none() && slot.challenge_until >= view.block.time;
-            if let Some(tries) = due.filter(|_| in_time) {
+            // Audited data may be disclosed later, or never.
+            if let Some(tries) = due.filter(|_| in_time && subject.has_data()) {
                 self.begin(subject, Task::Check, tries);
             }
         }
@@ -287,7 +306,8 @@ impl<'a> Watcher<'a> {
             return None;
         }
         let terms = &subject.terms;
-        let offer = Offer { disclosure: terms.disclosure, token: terms.token, reward: terms.reward };
+        let is_auditor = terms.auditors.contains(&self.account());
+        let offer = Offer { disclosure: terms.disclosure, is_auditor, token: terms.token, reward: terms.reward };
         let wanted = self.place.policy.wants(&self.seed, slot.id, slot.job, offer);
         let finding = match wanted {
             Ok(()) => Finding::Waiting,
@@ -456,6 +476,7 @@ impl<'a> Watcher<'a> {
                 std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
                 removed = true;
             }
+            removed |= slot.submission.as_ref().is_some_and(|(run, _)| self.place.entrusted.forget(run.runId));
         }
         pin(&FolderStore::new(&self.place.store), &self.state, &home.jobs()?, &jobs)?;
         if !removed {

@@ -37,7 +37,7 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 /// Says that a test was skipped. Not by `eprintln!`, which the test harness keeps to itself.
-fn skipped(test: &str, why: &str) {
+pub fn skipped(test: &str, why: &str) {
     let message = format!("\nSKIPPED {test}: {why}\n");
     io::stderr().write_all(message.as_bytes()).expect("standard error");
 }

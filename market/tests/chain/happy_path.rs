@@ -126,7 +126,13 @@ fn an_audited_client_discloses_and_is_paid() {
     assert!(claimed.stderr.contains("drawn for an audit"), "{}", claimed.stderr);
     assert_eq!(claimed.json()["withdrawn"].as_array().map(Vec::len), Some(0));
     assert_eq!(client.fedmkt(&["status", "--json"]).json()[0]["state"], "audit due");
-    let capsule = client.fedmkt(&["disclose", &slot, "--yes"]).text().to_owned();
+    let told = client.fedmkt(&["defend", "--once", "--json"]);
+    assert!(told.stderr.contains("is disclosed to the job's auditors"), "{}", told.stderr);
+    let told = told.json();
+    assert_eq!((told["event"].as_str(), told["slot"].as_str()), (Some("disclosed"), Some(&slot[..])));
+    let capsule = told["capsule"].as_str().expect("a capsule").to_owned();
+    assert_eq!(client.fedmkt(&["defend", "--once", "--json"]).text(), "", "it is disclosed once");
+    client.fedmkt(&["disclose", &slot, "--yes"]).fails(3, "is due");
     client.hand(&capsule, &sponsor);
     let encrypted = fedmkt_store::files::read_file(&sponsor.store(), &capsule.parse().expect("a CID"), 1 << 20);
     let key: age::x25519::Identity = secret.parse().expect("a key");

@@ -2,9 +2,6 @@
 
 mod accidents;
 mod check;
-#[path = "../../../runtime/store/tests/store/daemon.rs"]
-#[allow(dead_code, reason = "shared with other tests")]
-mod daemon;
 mod help;
 mod inspect;
 mod network;

@@ -1,8 +1,8 @@
 //! Nodes and gateways that the commands are told of.
 
 use fedmkt_store::{BlockStore, FolderStore, car, parse_cid};
+use fedmkt_test_kit::kubo::Daemon;
 
-use crate::daemon::Daemon;
 use crate::sandbox::Sandbox;
 use crate::server::{Answer, Server};
 

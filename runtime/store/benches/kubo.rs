@@ -8,12 +8,7 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use fedmkt_store::{CachedStore, FolderStore, Kubo, Network, Patience, files};
-
-#[path = "../tests/store/daemon.rs"]
-#[allow(dead_code, reason = "shared with tests")]
-mod daemon;
-
-use daemon::Daemon;
+use fedmkt_test_kit::kubo::Daemon;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)

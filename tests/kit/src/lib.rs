@@ -3,7 +3,9 @@
 //! - [`accidents`]: processes that are ended at any moment, and disks that are full.
 //! - [`dag_pb`]: blocks with any content, also such as no builder would make.
 //! - [`job`]: a job to begin with.
+//! - [`kubo`]: an IPFS node of a test's own.
 
 pub mod accidents;
 pub mod dag_pb;
 pub mod job;
+pub mod kubo;

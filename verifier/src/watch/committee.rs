@@ -11,7 +11,6 @@ use alloy::sol_types::{SolEvent, SolValue};
 use anyhow::{Context, bail};
 use fedmkt_contracts::committee::Committee::CommitteeInstance;
 use fedmkt_contracts::disputes::Disputes::RulingWanted;
-use fedmkt_contracts::terms::OPEN;
 use fedmkt_contracts::{code, randomness};
 use fedmkt_core::roots::StateRoot;
 use fedmkt_market::chain::Chain;
@@ -49,15 +48,6 @@ const AGAIN: u64 = 64;
 /// How long before the end of the commitments a member that found no files says so, in seconds; at most a quarter of the
 /// time for commitments.
 const MARGIN: u64 = 120;
-
-/// Why a question can never be answered here, if so: what is disclosed to auditors is encrypted, and this program does not
-/// decrypt it.
-fn cannot_answer(disclosure: u8, kind: Kind) -> Option<&'static str> {
-    (disclosure != OPEN && kind != Kind::Results).then_some(
-        "NO ANSWER: the data of this job is not open, and this program does not decrypt what is disclosed to auditors. \
-         Answer by other means in time, or the stake of this round is lost",
-    )
-}
 
 /// When files that nobody has are given up, by this computer's clock.
 fn gives_up(now: u64, left: u64, commit_time: u64) -> u64 {
@@ -231,7 +221,7 @@ impl Watcher<'_> {
     }
 
     /// The header of a block, as contracts take it.
-    fn header(&self, number: u64) -> anyhow::Result<Bytes> {
+    pub(super) fn header(&self, number: u64) -> anyhow::Result<Bytes> {
         let block = self.chain.ask(self.chain.node().get_block_by_number(BlockNumberOrTag::Number(number)))?;
         let block = block.with_context(|| format!("the node has no block {number}"))?;
         Ok(randomness::encoded(&block.header.inner))
@@ -248,16 +238,6 @@ impl Watcher<'_> {
     ) -> anyhow::Result<()> {
         let (slot, question) = (asked.slot, asked.question);
         let subject = view.subject(slot).context("the node does not give the event of the submission")?;
-        if let Some(why) = cannot_answer(subject.terms.disclosure, asked.kind) {
-            if asked.answer.is_some() || asked.trouble.as_ref().is_none_or(|(told, _)| told != why) {
-                (asked.answer, asked.trouble) = (None, Some((why.into(), u64::MAX)));
-                self.state.put_question(&asked)?;
-                count(&self.metrics.errors);
-                tracing::error!(%slot, "question {question}: {why}");
-                self.state.note(slot, &format!("question {question}: {why}"))?;
-            }
-            return Ok(());
-        }
         // What nobody had in another round may be there now.
         let answer = asked.answer.clone().filter(|answer| answer.absent_in.is_none_or(|then| then == round));
         let Some(answer) = answer else {
@@ -378,20 +358,7 @@ fn commitment(question: B256, member: Address, vote: &Vote) -> B256 {
 
 #[cfg(test)]
 mod tests {
-    use fedmkt_contracts::terms::{AUDITED, PRIVATE};
-
     use super::*;
-
-    #[test]
-    fn about_data_that_is_not_open_nothing_is_said() {
-        for disclosure in [AUDITED, PRIVATE] {
-            assert!(
-                cannot_answer(disclosure, Kind::Step).is_some() && cannot_answer(disclosure, Kind::Capsule).is_some()
-            );
-            assert!(cannot_answer(disclosure, Kind::Results).is_none());
-        }
-        assert!([Kind::Step, Kind::Results, Kind::Capsule].iter().all(|kind| cannot_answer(OPEN, *kind).is_none()));
-    }
 
     #[test]
     fn most_of_the_time_for_commitments_is_left_to_look_for_files() {

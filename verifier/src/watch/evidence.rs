@@ -1,17 +1,21 @@
 //! What a submission is about: the job and the data, from wherever blocks come.
 
-use std::io::{self, Write};
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
 use alloy::primitives::B256;
+use cid::Cid;
 use fedmkt_contracts::market::{Run, Submission, Terms};
 use fedmkt_contracts::terms;
 use fedmkt_core::inputs;
-use fedmkt_core::manifest::MAX_RESULTS;
+use fedmkt_core::manifest::{Disclosure, MAX_RESULTS};
 use fedmkt_core::pack::Pack;
 use fedmkt_core::roots::{DataRoot, Hash, RunId, StateRoot, TraceRoot};
 use fedmkt_core::tree::{self, RootBuilder, keccak256};
 use fedmkt_market::submission::{self, ENCRYPTED, most_overhead};
+use fedmkt_runtime::auditor::AuditorKeys;
 use fedmkt_runtime::home::Home;
 use fedmkt_runtime::job::{Job, Reference};
 use fedmkt_runtime::packed::Packed;
@@ -100,34 +104,173 @@ pub fn capsule(
     let capsule = match known {
         Some(kept) => kept,
         None => {
-            // The contract asks for one where data is open; what is disclosed to auditors is not read here.
+            // The contract asks for one where data is open.
             let cid = submission::cid_of(&submission.capsule)
                 .ok_or_else(|| Missing::Ours("it was not published for everybody".into()))?;
-            let log2 = job.manifest.machine.class.log2_data();
-            let longest = 1 << log2;
-            let most = most_bytes.min(longest);
-            if most < job.manifest.data.most_bytes {
-                return Err(Missing::Ours(format!("it may be longer than the {most} bytes that the policy allows")));
-            }
-            let unusable = |error: &StoreError| unusable(error, most < longest);
-            store.prepare(&cid, with_inner_blocks(most)).map_err(|error| unusable(&error))?;
-            let mut reader = FileReader::new(store, &cid, most);
+            let room = Room::of(job, most_bytes)?;
+            store.prepare(&cid, with_inner_blocks(room.most)).map_err(|error| room.unusable(&error))?;
+            let mut reader = FileReader::new(store, &cid, room.most);
             Packed::write(folder, CAPSULE, true, |file| {
-                let (mut root, mut bytes) = (RootBuilder::new(), 0u64);
+                let mut drive = Drive::new(file, &room);
                 loop {
-                    let block = reader.next_block().map_err(|error| unusable(&error))?;
+                    let block = reader.next_block().map_err(|error| room.unusable(&error))?;
                     if block.is_empty() {
                         break;
                     }
-                    root.push(block);
-                    file.write_all(block)?;
-                    bytes += block.len() as u64;
+                    drive.push(block)?;
                 }
-                let size = tree::log2_size_for(bytes);
-                Ok::<_, Missing>(tree::padded_root(root.finish(size).root, size, log2))
+                Ok::<_, Missing>(drive.root())
             })?
         }
     };
+    checked(capsule, &claim)
+}
+
+/// The capsule that a client has disclosed to the auditors of its job, decrypted with `keys` and checked against what was
+/// committed. It is written to a file without a name on the file system of `folder`.
+///
+/// The client is blamed only for what every auditor of the job must find: the file is no age file, is not encrypted to
+/// an auditor that the job names and whose keys these are, is damaged, or holds something else.
+///
+/// # Errors
+/// When it cannot be had or decrypted, or is another.
+pub fn disclosed(
+    job: &Job,
+    run: &Run,
+    disclosed: Option<&Cid>,
+    keys: Option<&AuditorKeys>,
+    store: &CachedStore,
+    folder: &Path,
+    most_bytes: u64,
+) -> Result<Packed, Missing> {
+    let Disclosure::Audited(audit) = &job.manifest.disclosure else {
+        return Err(Missing::Ours("the job has no auditors".into()));
+    };
+    let cid = disclosed.ok_or_else(|| Missing::Ours("it was not disclosed".into()))?;
+    let keys = keys.ok_or_else(|| Missing::Ours("it has no auditor's key: `fedmkt-verify auditor new`".into()))?;
+    if !keys.recipients().any(|ours| audit.auditors.contains(&ours)) {
+        return Err(Missing::Ours("the job names none of this auditor's keys".into()));
+    }
+    let room = Room::of(job, most_bytes)?;
+    let most = room.most.saturating_add(HEADER_BYTES).saturating_add(most_overhead(room.most));
+    store.prepare(cid, with_inner_blocks(most)).map_err(|error| room.unusable(&error))?;
+    let encrypted = Encrypted {
+        file: FileReader::new(store, cid, most),
+        failed: &RefCell::default(),
+        left: &Cell::new(HEADER_BYTES),
+    };
+    let (failed, left) = (encrypted.failed, encrypted.left);
+    // What the store cannot give is not what the client has encrypted.
+    let undecryptable = |error: &dyn std::fmt::Display| match failed.take() {
+        Some(failed) => room.unusable(&failed),
+        None => Missing::Other(format!("it cannot be decrypted: {error}")),
+    };
+    let mut plain = keys.decrypt(BufReader::new(encrypted)).map_err(|error| undecryptable(&error))?;
+    left.set(u64::MAX);
+    let capsule = Packed::unnamed(folder, |file| {
+        let mut drive = Drive::new(file, &room);
+        let mut block = vec![0; 1 << 20];
+        loop {
+            match plain.read(&mut block) {
+                Ok(0) => break,
+                Ok(bytes) => drive.push(&block[..bytes])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(undecryptable(&error)),
+            }
+        }
+        Ok(drive.root())
+    })?;
+    checked(capsule, &claim(run))
+}
+
+/// The most bytes of an age file before its content: 64 auditors take about 100 each.
+const HEADER_BYTES: u64 = 16 << 10;
+
+/// An encrypted file as its blocks come. What decrypts it learns only that it cannot be read; why is in `failed`.
+struct Encrypted<'a> {
+    file: FileReader<'a, CachedStore>,
+    failed: &'a RefCell<Option<StoreError>>,
+    /// How many bytes more may be read: a header has an end.
+    left: &'a Cell<u64>,
+}
+
+impl Read for Encrypted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left.get() == 0 {
+            return Err(io::Error::other("its header does not end"));
+        }
+        let most = usize::try_from(self.left.get()).unwrap_or(usize::MAX).min(buffer.len());
+        let bytes = self.file.read(&mut buffer[..most]).map_err(|error| match error.downcast::<StoreError>() {
+            Ok(why) => {
+                let error = io::Error::other(why.to_string());
+                self.failed.replace(Some(why));
+                error
+            }
+            Err(error) => error,
+        })?;
+        self.left.set(self.left.get().saturating_sub(bytes as u64));
+        Ok(bytes)
+    }
+}
+
+/// How long a capsule may be.
+struct Room {
+    /// In bytes, by the job and by the policy.
+    most: u64,
+    /// By the job alone: that of its drive.
+    log2: u32,
+}
+
+impl Room {
+    fn of(job: &Job, most_bytes: u64) -> Result<Self, Missing> {
+        let log2 = job.manifest.machine.class.log2_data();
+        let most = most_bytes.min(1 << log2);
+        if most < job.manifest.data.most_bytes {
+            return Err(Missing::Ours(format!("it may be longer than the {most} bytes that the policy allows")));
+        }
+        Ok(Self { most, log2 })
+    }
+
+    fn by_policy(&self) -> bool {
+        self.most < 1 << self.log2
+    }
+
+    fn unusable(&self, error: &StoreError) -> Missing {
+        unusable(error, self.by_policy())
+    }
+}
+
+/// A capsule that is being written, and its root.
+struct Drive<'a> {
+    file: &'a mut File,
+    room: &'a Room,
+    root: RootBuilder,
+    bytes: u64,
+}
+
+impl<'a> Drive<'a> {
+    fn new(file: &'a mut File, room: &'a Room) -> Self {
+        Self { file, room, root: RootBuilder::new(), bytes: 0 }
+    }
+
+    fn push(&mut self, block: &[u8]) -> Result<(), Missing> {
+        self.bytes += block.len() as u64;
+        if self.bytes > self.room.most {
+            let why = format!("it is longer than {} bytes", self.room.most);
+            return Err(if self.room.by_policy() { Missing::Ours(why) } else { Missing::Other(why) });
+        }
+        self.root.push(block);
+        Ok(self.file.write_all(block)?)
+    }
+
+    fn root(self) -> Hash {
+        let size = tree::log2_size_for(self.bytes);
+        tree::padded_root(self.root.finish(size).root, size, self.room.log2)
+    }
+}
+
+/// A capsule, if it is what was committed to.
+fn checked(capsule: Packed, claim: &Claim) -> Result<Packed, Missing> {
     if capsule.root.0 != claim.data_root.0 {
         return Err(Missing::Other(format!("its root is {}, not {}", capsule.root, claim.data_root)));
     }
@@ -222,8 +365,6 @@ pub fn results(job: &Job, submission: &Submission, store: &CachedStore, most_byt
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use cid::Cid;
 
     use super::*;
 

@@ -48,6 +48,8 @@ pub struct Policy {
 pub struct Offer {
     /// The contract's number of the disclosure.
     pub disclosure: u8,
+    /// Whether the job names this verifier as an auditor.
+    pub is_auditor: bool,
     /// The token of all amounts.
     pub token: Address,
     /// The reward, in the token's smallest unit.
@@ -179,13 +181,14 @@ impl Policy {
     /// Whether a submission is to be checked; if not, why. `seed` is this verifier's secret: nobody knows beforehand
     /// what it draws, and it draws the same again.
     pub fn wants(&self, seed: &B256, slot: B256, job: B256, offer: Offer) -> Result<(), String> {
-        if offer.disclosure != OPEN {
-            return Err("the data of this job is not open".into());
+        if offer.disclosure != OPEN && !offer.is_auditor {
+            return Err("the data of this job is not open, and this verifier is none of its auditors".into());
         }
         if !self.knows(offer.token) {
             return Err(format!("the token {} is not one of check.tokens", offer.token));
         }
-        if self.check.jobs.contains(&job) {
+        // What is disclosed to an auditor is drawn already, or somebody has asked for it.
+        if self.check.jobs.contains(&job) || offer.disclosure != OPEN {
             return Ok(());
         }
         let least: U256 = self.check.least_reward.parse().unwrap_or(U256::MAX);
@@ -200,7 +203,8 @@ impl Policy {
         Ok(())
     }
 
-    fn knows(&self, token: Address) -> bool {
+    /// Whether amounts of this token mean something.
+    pub fn knows(&self, token: Address) -> bool {
         self.check.tokens.is_empty() || self.check.tokens.contains(&token)
     }
 
@@ -213,6 +217,8 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
+    use fedmkt_contracts::terms::AUDITED;
+
     use super::*;
 
     const TOKEN: Address = Address::repeat_byte(9);
@@ -261,7 +267,7 @@ mod tests {
     fn a_share_is_drawn_by_the_seed_and_always_alike() {
         let policy = format!("[check]\nshare = 0.5\ntokens = [\"{TOKEN}\"]\nleast-reward = \"10\"");
         let policy = read(&policy).expect("a policy");
-        let good = Offer { disclosure: OPEN, reward: 10, token: TOKEN };
+        let good = Offer { disclosure: OPEN, is_auditor: false, reward: 10, token: TOKEN };
         let drawn = |seed: &B256| -> Vec<bool> {
             (0..200u8).map(|slot| policy.wants(seed, B256::repeat_byte(slot), B256::ZERO, good).is_ok()).collect()
         };
@@ -274,7 +280,10 @@ mod tests {
         let wants = |offer| policy.wants(&B256::repeat_byte(1), slot, B256::ZERO, offer);
         assert!(wants(good).is_ok());
         assert!(wants(Offer { reward: 9, ..good }).is_err());
-        assert!(wants(Offer { disclosure: 1, ..good }).is_err());
+        let audited = Offer { disclosure: AUDITED, reward: 0, ..good };
+        assert!(wants(audited).is_err());
+        assert!(wants(Offer { is_auditor: true, ..audited }).is_ok(), "what is disclosed to it is checked");
+        assert!(wants(Offer { is_auditor: true, token: Address::ZERO, ..audited }).is_err());
         assert!(wants(Offer { token: Address::ZERO, ..good }).is_err());
     }
 }

@@ -1,23 +1,34 @@
 //! What takes long: making runs again and replaying steps. Each task has a thread of its own, and tells what came of it.
 
+use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
+use cid::Cid;
 use fedmkt_contracts::market::{Run, Submission, Terms};
+use fedmkt_contracts::terms::OPEN;
 use fedmkt_core::image::Status;
 use fedmkt_core::roots::StateRoot;
 use fedmkt_core::trace::Level;
 use fedmkt_machine::exit::Exit;
 use fedmkt_market::dispute::{Answer as Says, Kind};
+use fedmkt_runtime::auditor::AuditorKeys;
 use fedmkt_runtime::backends::Backends;
+use fedmkt_runtime::checkpoint::Checkpoints;
 use fedmkt_runtime::home::Home;
+use fedmkt_runtime::job::Job;
+use fedmkt_runtime::packed::Packed;
 use fedmkt_runtime::training::Session;
+use fedmkt_runtime::unnamed::Unnamed;
 use fedmkt_runtime::worker::{CodeCache, Program};
 use fedmkt_store::{CachedStore, FolderStore};
+use tempfile::TempDir;
 
 use super::database::{Answer, Chosen, Finding, now};
 use super::evidence::{self, Evidence, Missing};
@@ -53,8 +64,32 @@ pub struct Place {
     pub program: Program,
     /// The key of the seals of compiled code.
     pub seal: B256,
+    /// With what it reads data that is disclosed to it, if it is an auditor.
+    pub keys: Option<Arc<AuditorKeys>>,
+    /// What was disclosed to it, as long as it is needed.
+    pub entrusted: Entrusted,
     /// Becomes true when everything is to end.
     pub stop: Arc<AtomicBool>,
+}
+
+/// Data that clients have disclosed to this verifier, and states of runs on it, by runs. It is in files without names, so
+/// nothing is left of it when this process ends, in whatever way.
+#[derive(Clone, Default)]
+pub struct Entrusted(Arc<Mutex<BTreeMap<B256, (Packed, Checkpoints)>>>);
+
+impl Entrusted {
+    fn with<T>(&self, act: impl FnOnce(&mut BTreeMap<B256, (Packed, Checkpoints)>) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lets go of what belongs to a run. Whether there was anything.
+    pub fn forget(&self, run: B256) -> bool {
+        self.with(|kept| kept.remove(&run)).is_some()
+    }
+
+    fn capsule(&self, run: B256) -> Option<Packed> {
+        self.with(|kept| kept.get(&run).map(|(capsule, _)| capsule.clone()))
+    }
 }
 
 /// A submission, as the market shows it.
@@ -68,6 +103,15 @@ pub struct Subject {
     pub run: Run,
     /// What was submitted.
     pub submission: Submission,
+    /// The encrypted capsule, if the client was asked for it and has disclosed it.
+    pub disclosed: Option<Cid>,
+}
+
+impl Subject {
+    /// Whether the data can be had, as far as the chain tells.
+    pub fn has_data(&self) -> bool {
+        self.terms.disclosure == OPEN || self.disclosed.is_some()
+    }
 }
 
 /// Something to find out about a submission.
@@ -172,6 +216,30 @@ pub fn again_at(tries: u32) -> u64 {
     now() + (LEAST_PAUSE << tries.min(10)).min(MOST_PAUSE)
 }
 
+/// Folders of working files begin so; they are gone with what uses them, unless this process dies.
+const STEP: &str = "step-";
+const ASKED: &str = "asked-";
+
+/// A folder that only this account can read.
+fn working_folder(beginning: &str, folder: &Path) -> std::io::Result<TempDir> {
+    tempfile::Builder::new().prefix(beginning).permissions(Permissions::from_mode(0o700)).tempdir_in(folder)
+}
+
+/// Removes working files of a process that died from a data folder that nobody else uses.
+///
+/// # Errors
+/// When the folder cannot be read or written.
+pub fn remove_leftovers(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if [STEP, ASKED].iter().any(|beginning| name.to_string_lossy().starts_with(beginning)) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 impl Place {
     fn store(&self) -> Result<CachedStore, Missing> {
         let store = self.backends.before(FolderStore::new(&self.store));
@@ -189,13 +257,35 @@ impl Place {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn evidence(&self, subject: &Subject) -> Result<Evidence, Missing> {
+    /// Does something with job and data of a submission. States of runs on data that was disclosed to this verifier go to the
+    /// checkpoints that come with it, never to a folder.
+    fn with_evidence<T>(
+        &self,
+        subject: &Subject,
+        act: impl FnOnce(&Evidence, Option<&mut Checkpoints>) -> T,
+    ) -> Result<T, Missing> {
         let store = self.store()?;
         let job = evidence::job(&subject.terms, &store, &self.home)?;
-        let folder = self.capsule_folder(subject.slot)?;
-        let most = self.policy.limits.most_bytes;
-        let capsule = evidence::capsule(&job, &subject.run, &subject.submission, &store, &folder, most)?;
-        Ok(Evidence { job, capsule })
+        if subject.terms.disclosure == OPEN {
+            let folder = self.capsule_folder(subject.slot)?;
+            let most = self.policy.limits.most_bytes;
+            let capsule = evidence::capsule(&job, &subject.run, &subject.submission, &store, &folder, most)?;
+            return Ok(act(&Evidence { job, capsule }, None));
+        }
+        let run = subject.run.runId;
+        let (capsule, mut checkpoints) = match self.entrusted.with(|kept| kept.remove(&run)) {
+            Some(kept) => kept,
+            None => (self.disclosed(subject, &job, &store)?, Checkpoints::unnamed(self.home.path())),
+        };
+        let evidence = Evidence { job, capsule };
+        let done = act(&evidence, Some(&mut checkpoints));
+        self.entrusted.with(|kept| kept.insert(run, (evidence.capsule, checkpoints)));
+        Ok(done)
+    }
+
+    fn disclosed(&self, subject: &Subject, job: &Job, store: &CachedStore) -> Result<Packed, Missing> {
+        let (cid, keys) = (subject.disclosed.as_ref(), self.keys.as_deref());
+        evidence::disclosed(job, &subject.run, cid, keys, store, self.home.path(), self.policy.limits.most_bytes)
     }
 
     fn session<'a>(&self, subject: &Subject, evidence: &'a Evidence) -> anyhow::Result<Session<'a>> {
@@ -212,18 +302,36 @@ impl Place {
         &self,
         subject: &Subject,
         evidence: &'a Evidence,
+        checkpoints: Option<&'a mut Checkpoints>,
         stop: &dyn Fn() -> bool,
     ) -> anyhow::Result<Option<Rerun<'a>>> {
         let session = self.session(subject, evidence)?;
-        let folder = self.home.run(session.run_id)?;
-        Ok(Rerun::run(session, &folder, CHECKPOINT_EVERY, stop)?)
+        Ok(match checkpoints {
+            Some(checkpoints) => Rerun::on(session, checkpoints, CHECKPOINT_EVERY, stop)?,
+            None => {
+                let folder = self.home.run(session.run_id)?;
+                Rerun::run(session, &folder, CHECKPOINT_EVERY, stop)?
+            }
+        })
     }
 
     /// Makes its first so many steps again, or all if it has fewer. `None` when everything is to end.
-    fn part<'a>(&self, subject: &Subject, evidence: &'a Evidence, steps: u64) -> anyhow::Result<Option<Part<'a>>> {
+    fn part<'a>(
+        &self,
+        subject: &Subject,
+        evidence: &'a Evidence,
+        checkpoints: Option<&'a mut Checkpoints>,
+        steps: u64,
+    ) -> anyhow::Result<Option<Part<'a>>> {
         let session = self.session(subject, evidence)?;
-        let folder = self.home.run(session.run_id)?;
-        Ok(Part::run(session, &folder, steps, CHECKPOINT_EVERY, &|| self.is_ending())?)
+        let stop = || self.is_ending();
+        Ok(match checkpoints {
+            Some(checkpoints) => Part::on(session, checkpoints, steps, CHECKPOINT_EVERY, &stop)?,
+            None => {
+                let folder = self.home.run(session.run_id)?;
+                Part::run(session, &folder, steps, CHECKPOINT_EVERY, &stop)?
+            }
+        })
     }
 
     /// Does a task. `None` when everything is to end. A check ends without a finding, too, when `gives_way` becomes true; it goes
@@ -243,15 +351,13 @@ impl Place {
                 }
             }
             Task::Replay { question, state_in, step, absence } => {
-                let evidence = match self.evidence(subject) {
-                    Ok(evidence) => evidence,
-                    Err(missing) => {
-                        let answer = self.blame(subject, missing, *absence);
-                        return Some(Found::Answer { question: *question, answer });
-                    }
+                let replayed = self.with_evidence(subject, |evidence, checkpoints| {
+                    self.replay(subject, evidence, checkpoints, *state_in, *step)
+                });
+                let answer = match replayed {
+                    Ok(answer) => answer.map_err(|error| format!("{error:#}")).transpose()?,
+                    Err(missing) => self.blame(subject, missing, *absence),
                 };
-                let answer = self.replay(subject, &evidence, *state_in, *step);
-                let answer = answer.map_err(|error| format!("{error:#}")).transpose()?;
                 Some(Found::Answer { question: *question, answer })
             }
             Task::Fetch { question, kind, absence } => {
@@ -264,30 +370,32 @@ impl Place {
         let cannot = |why: String| Finding::CannotTell { why, tries: tries + 1, next: again_at(tries) };
         // Fetching counts, too.
         let started = Instant::now();
-        let evidence = match self.evidence(subject) {
-            Ok(evidence) => evidence,
-            Err(Missing::Other(what)) => return Some(Finding::OtherData { what }),
-            Err(missing) => return Some(cannot(missing.to_string())),
-        };
         let most = self.policy.limits.most_seconds;
         let until = started.checked_add(Duration::from_secs(most));
         let is_stopped = || self.is_ending() || gives_way.load(Ordering::Relaxed);
         let stop = || is_stopped() || until.is_some_and(|until| Instant::now() >= until);
-        match self.rerun(subject, &evidence, &stop) {
-            Ok(None) if is_stopped() => None,
-            Ok(None) => Some(Finding::Skipped { why: format!("data and run take longer than {most} s") }),
-            Ok(Some(rerun)) => Some(match rerun.differs(&evidence::claim(&subject.run)) {
-                Some(what) => Finding::Differs { what },
-                None => {
-                    let seconds = started.elapsed().as_secs_f64();
-                    match self.results(subject, &evidence, rerun.header().status) {
-                        Err(Missing::Other(what)) => Finding::OtherResults { what },
-                        // Nobody is challenged for what this computer cannot get.
-                        _ => Finding::Agrees { steps: rerun.header().steps, seconds },
+        let checked = self.with_evidence(subject, |evidence, checkpoints| {
+            match self.rerun(subject, evidence, checkpoints, &stop) {
+                Ok(None) if is_stopped() => None,
+                Ok(None) => Some(Finding::Skipped { why: format!("data and run take longer than {most} s") }),
+                Ok(Some(rerun)) => Some(match rerun.differs(&evidence::claim(&subject.run)) {
+                    Some(what) => Finding::Differs { what },
+                    None => {
+                        let seconds = started.elapsed().as_secs_f64();
+                        match self.results(subject, evidence, rerun.header().status) {
+                            Err(Missing::Other(what)) => Finding::OtherResults { what },
+                            // Nobody is challenged for what this computer cannot get.
+                            _ => Finding::Agrees { steps: rerun.header().steps, seconds },
+                        }
                     }
-                }
-            }),
-            Err(error) => Some(cannot(format!("{error:#}"))),
+                }),
+                Err(error) => Some(cannot(format!("{error:#}"))),
+            }
+        });
+        match checked {
+            Ok(finding) => finding,
+            Err(Missing::Other(what)) => Some(Finding::OtherData { what }),
+            Err(missing) => Some(cannot(missing.to_string())),
         }
     }
 
@@ -299,26 +407,33 @@ impl Place {
     }
 
     fn choose(&self, subject: &Subject, level: &Level, leaves: &[StateRoot]) -> anyhow::Result<Option<Chosen>> {
-        let evidence = self.evidence(subject)?;
-        let Some(mut part) = self.part(subject, &evidence, level.first + level.steps)? else { return Ok(None) };
-        let ours = part.leaves(level)?;
-        let Some(index) = first_wrong(&ours, leaves).filter(|index| *index < leaves.len()) else {
-            anyhow::bail!("every leaf of this level is right");
-        };
-        Ok(Some(Chosen {
-            first: level.first,
-            steps: level.steps,
-            index: index as u64,
-            end: level.ends().nth(index).unwrap_or(level.first),
-            claimed: leaves[index].0.into(),
-            computed: ours[index].0.into(),
-        }))
+        self.with_evidence(subject, |evidence, checkpoints| {
+            let Some(mut part) = self.part(subject, evidence, checkpoints, level.first + level.steps)? else {
+                return Ok(None);
+            };
+            let ours = part.leaves(level)?;
+            let Some(index) = first_wrong(&ours, leaves).filter(|index| *index < leaves.len()) else {
+                anyhow::bail!("every leaf of this level is right");
+            };
+            Ok(Some(Chosen {
+                first: level.first,
+                steps: level.steps,
+                index: index as u64,
+                end: level.ends().nth(index).unwrap_or(level.first),
+                claimed: leaves[index].0.into(),
+                computed: ours[index].0.into(),
+            }))
+        })?
     }
 
-    /// The machine that the policy wants; `None` for the native engine.
-    fn machine(&self) -> anyhow::Result<Option<Box<dyn Machine>>> {
+    /// The machine that the policy wants, which `saves` long replays in a folder; `None` for the native engine.
+    fn machine(&self, saves: bool) -> anyhow::Result<Option<Box<dyn Machine>>> {
         let cartesi = || -> Result<Box<dyn Machine>, Failure> {
-            Ok(Box::new(Cartesi::find()?.with_snapshots(&self.home.path().join("replays"), SNAPSHOT_EVERY)))
+            let cartesi = Cartesi::find()?;
+            Ok(Box::new(match saves {
+                true => cartesi.with_snapshots(&self.home.path().join("replays"), SNAPSHOT_EVERY),
+                false => cartesi,
+            }))
         };
         let qemu = || -> Result<Box<dyn Machine>, Failure> { Ok(Box::new(Qemu::find()?)) };
         Ok(match self.policy.committee.engine {
@@ -333,18 +448,21 @@ impl Place {
         &self,
         subject: &Subject,
         evidence: &Evidence,
+        checkpoints: Option<&mut Checkpoints>,
         state_in: StateRoot,
         step: u64,
     ) -> anyhow::Result<Option<Answer>> {
-        let Some(mut part) = self.part(subject, evidence, step + 1)? else { return Ok(None) };
-        let machine = self.machine()?;
-        let work = tempfile::Builder::new().prefix("step-").tempdir_in(self.home.path())?;
-        let before = work.path().join("before");
-        if part.write_state(step, &before)? != state_in {
+        // What a machine saves lies in a folder: nothing that was entrusted to us may.
+        let saves = checkpoints.is_none();
+        let Some(mut part) = self.part(subject, evidence, checkpoints, step + 1)? else { return Ok(None) };
+        let machine = self.machine(saves)?;
+        let work = working_folder(STEP, self.home.path())?;
+        let (before, state_out) = (Unnamed::new(self.home.path())?, Unnamed::new(self.home.path())?);
+        if part.write_state(step, &before.path())? != state_in {
             let how = format!("the run, made again from its beginning, has another state before step {step}");
             return Ok(Some(answer(Says::ClientRight, how)));
         }
-        let after = part.write_state(step + 1, &work.path().join("after"))?;
+        let after = part.write_state(step + 1, &state_out.path())?;
         let Some(machine) = machine else {
             let how = format!("step {step} executed natively");
             return Ok(Some(answer(Says::Executed(after), how)));
@@ -357,7 +475,7 @@ impl Place {
                 class,
                 job: &evidence.job.drive.path,
                 data: &evidence.capsule.path,
-                state_in: &before,
+                state_in: &before.path(),
                 work: work.path(),
                 limit: Limit::of(class),
                 hashes: false,
@@ -396,8 +514,15 @@ impl Place {
             if kind == Kind::Results {
                 return evidence::results(&job, &subject.submission, &store, most);
             }
+            if subject.terms.disclosure != OPEN {
+                // What was kept was decrypted and checked.
+                return match self.entrusted.capsule(subject.run.runId) {
+                    Some(_) => Ok(()),
+                    None => self.disclosed(subject, &job, &store).map(drop),
+                };
+            }
             // A check of the same slot may write to the slot's folder at this moment; what it has written can be read.
-            let own = tempfile::Builder::new().prefix("asked-").tempdir_in(self.home.path())?;
+            let own = working_folder(ASKED, self.home.path())?;
             let folder = self.capsule_folder(subject.slot)?;
             let folder = if evidence::has_capsule(&folder, &subject.run) { &folder } else { own.path() };
             evidence::capsule(&job, &subject.run, &subject.submission, &store, folder, most).map(drop)

@@ -3,12 +3,13 @@
 use std::fs::{self, File};
 
 use fedmkt_core::image::{Header, Layout, Status};
-use fedmkt_core::manifest::{Limits, Manifest};
+use fedmkt_core::manifest::{Disclosure, Limits, Manifest};
 use fedmkt_core::roots::{ResultRoot, RunId, StateRoot};
 use fedmkt_core::trace::{Level, trace_root};
 use fedmkt_core::tree::keccak256;
 use fedmkt_runtime::grant::Grant;
 use fedmkt_runtime::home::Home;
+use fedmkt_runtime::identity::Identity;
 use fedmkt_runtime::job::{Job, Reference};
 use fedmkt_runtime::packed::Packed;
 use fedmkt_runtime::training::Session;
@@ -63,19 +64,33 @@ pub struct Setting {
 
 impl Setting {
     pub fn new() -> Self {
+        Self::disclosed(Disclosure::Open)
+    }
+
+    /// One whose data may be shown to these.
+    pub fn disclosed(disclosure: Disclosure) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let home = Home::open(folder.path().join("home")).expect("a home");
         let store = FolderStore::new(home.path().join("store"));
         let manifest = stored(&store, &trainer());
         let limits = Limits { steps: 1400, ..manifest.limits };
-        let manifest = Manifest { steps_per_segment: STEPS_PER_SEGMENT, limits, ..manifest };
+        let manifest = Manifest { steps_per_segment: STEPS_PER_SEGMENT, limits, disclosure, ..manifest };
         let cid = put_value(&store, &manifest).expect("stored");
         let job = Job::load(&Reference::Cid(cid), &store, &home).expect("a job");
         let data = folder.path().join("data");
         fs::create_dir(&data).expect("a folder");
         fs::write(data.join("table.csv"), "1,2,3\n".repeat(1000)).expect("a file");
         let grant = Grant::survey(&data).expect("a grant");
-        let capsule = grant.pack_open(&job.manifest, &home.capsules().expect("a folder")).expect("packed");
+        let capsules = home.capsules().expect("a folder");
+        let capsule = match job.manifest.disclosure {
+            Disclosure::Open => grant.pack_open(&job.manifest, &capsules),
+            _ => {
+                let path = home.path().join("identity.age");
+                let identity = Identity::open(&path, |_| Ok("correct horse".to_owned().into())).expect("an identity");
+                grant.pack(&job.manifest, &identity, &capsules, &mut |_| {})
+            }
+        };
+        let capsule = capsule.expect("packed");
         let run_id = Session::local(&job, &capsule).run_id;
         Self { folder, job, capsule, run_id }
     }

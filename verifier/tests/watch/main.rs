@@ -1,5 +1,6 @@
 //! Verifiers that watch a market on a chain of their own, with real contracts: who lies loses, whoever it is.
 
+mod audited;
 #[allow(dead_code, reason = "several tests share it, each uses what it needs")]
 #[path = "../lies/mod.rs"]
 mod lies;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256, address, keccak256};
 use alloy::sol_types::SolValue;
-use fedmkt_contracts::dev::{BOND, CHALLENGE_BOND, COMPENSATION, FEE, MOVE_TIME, REWARD, SEAT_STAKE, WINDOW};
+use fedmkt_contracts::dev::{BOND, CHALLENGE_BOND, COMPENSATION, FEE, MOVE_TIME, PENALTY, REWARD, SEAT_STAKE, WINDOW};
 use fedmkt_contracts::{ids, submission};
 use fedmkt_core::roots::StateRoot;
 use fedmkt_core::trace::Level;
@@ -31,6 +32,7 @@ const WANTS_RULING: u8 = 3;
 const LOST: u8 = 5;
 const SUBMITTED: u8 = 2;
 const PAID: u8 = 3;
+const SILENT: u8 = 7;
 const REFUTED: u8 = 8;
 
 /// Asks again and again until something is so. Whether it comes in time is not what is tested: the limit only ends a test
@@ -70,7 +72,8 @@ impl Cheater {
         let is_wanted = found.state == WANTS_LEAVES;
         if is_wanted {
             let level = Level { first: found.level.first, steps: found.level.steps, part: found.level.part };
-            net.send(net.disputes(Party::Client).postLeaves(challenge, words(&self.lie.posts(&level, &self.honest))));
+            let leaves = words(&self.lie.posts(&level, &self.honest));
+            net.send(net.disputes(self.taken.client).postLeaves(challenge, leaves));
         }
         is_wanted
     }
@@ -197,9 +200,9 @@ fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
 }
 
 #[test]
-fn a_lying_challenger_pays_and_a_member_that_crashed_after_its_commitment_reveals() {
-    // So many places that both who hold seats are drawn.
-    let Some(net) = Net::start("a lying challenger", 15) else { return };
+fn a_lying_challenger_with_a_seat_is_outvoted_and_a_member_that_crashed_after_its_commitment_reveals() {
+    const PLACES: u128 = 15;
+    let Some(net) = Net::start("a lying challenger", PLACES as u16) else { return };
     let mut setting = Setting::new();
     let store = setting.store().folder().to_owned();
     let job = net.post(&setting, 1);
@@ -209,10 +212,10 @@ fn a_lying_challenger_pays_and_a_member_that_crashed_after_its_commitment_reveal
         engine()
     );
     let mut member = Verifier::new(&net, &store, &policy);
-    member.json(&["stake", "--committee", &net.committee.to_string(), "add", "500", "--seats", "1"]);
+    member.json(&["stake", "--committee", &net.committee.to_string(), "add", "1000", "--seats", "2"]);
     let other = net.committee(Party::Other);
     net.allow(Party::Other, net.committee);
-    net.send(net.committee(Party::Other).deposit(500));
+    net.send(net.committee(Party::Other).deposit(SEAT_STAKE));
     net.send(net.committee(Party::Other).takeSeat());
     member.start();
 
@@ -222,9 +225,12 @@ fn a_lying_challenger_pays_and_a_member_that_crashed_after_its_commitment_reveal
     let challenger = net.disputes(Party::Other);
     net.send(net.disputes(Party::Other).open(taken.slot, taken.run.clone(), 0));
     let challenge = ids::challenge_id(taken.slot, net.account(Party::Other), 0);
+    let mine = net.account(Party::Other);
+    let vote = |question, account| net.ask(other.getVote(question, 0, account));
+    let drawn = |question, account| u128::from(vote(question, account).count);
     // The client shows what is so, the challenger names what it likes.
-    let mut step = 0;
-    loop {
+    let (mut step, mut before) = (0, None);
+    let question = loop {
         let found = net.ask(challenger.getChallenge(challenge));
         let level = Level { first: found.level.first, steps: found.level.steps, part: found.level.part };
         let leaves: Vec<StateRoot> = level.ends().map(|end| liar.honest[end as usize - 1]).collect();
@@ -234,29 +240,36 @@ fn a_lying_challenger_pays_and_a_member_that_crashed_after_its_commitment_reveal
                 let index = leaves.len() / 2;
                 let choice = submission::choice(&leaves, index, StateRoot(found.stateIn.0));
                 step = level.first + index as u64 * level.part;
+                before = Some(net.snapshot());
                 net.send(net.disputes(Party::Other).choose(challenge, taken.run.clone(), choice));
             }
             state => {
                 assert_eq!(state, WANTS_RULING);
-                break;
+                until("members are drawn", || {
+                    drawn(found.question, member.account) + drawn(found.question, mine) == PLACES
+                });
+                // Those who lie together are to be a minority, but there. Else the chain goes back, and draws others.
+                if (1..=PLACES / 2).contains(&drawn(found.question, mine)) {
+                    break found.question;
+                }
+                net.go_back(before.take().expect("a choice led here"));
             }
         }
-    }
+    };
     assert!(step > 0 && step < STEPS);
-    let question = net.ask(challenger.getChallenge(challenge)).question;
-    let vote = |account| net.ask(other.getVote(question, 0, account));
-    until("the member has committed", || !vote(member.account).commitment.is_zero());
+    until("the member has committed", || !vote(question, member.account).commitment.is_zero());
     // It cannot have revealed: somebody else has not committed.
     member.kill();
-    let mine = net.account(Party::Other);
-    assert!(vote(mine).count > 0 && vote(member.account).answer.is_zero());
-    let (right, salt) = (B256::from(liar.honest[step as usize].0), B256::repeat_byte(9));
-    let words = (question, U256::ZERO, mine, U256::from(1), right, salt).abi_encode();
+    assert!(vote(question, member.account).answer.is_zero());
+    // The challenger votes for itself.
+    let (wrong, salt) = (B256::repeat_byte(7), B256::repeat_byte(9));
+    let words = (question, U256::ZERO, mine, U256::from(1), wrong, salt).abi_encode();
     net.send(net.committee(Party::Other).commit(question, keccak256([&b"fedmkt vote"[..], &words].concat())));
-    net.send(net.committee(Party::Other).reveal(question, 1, right, salt));
+    net.send(net.committee(Party::Other).reveal(question, 1, wrong, salt));
     member.start();
     until("the challenge has ended", || net.ask(challenger.getChallenge(challenge)).state == LOST);
-    assert_eq!(vote(member.account).answer, vote(mine).answer, "what it had committed to is the truth");
+    let right = liar.honest[step as usize].0;
+    assert_eq!(net.ask(other.answer(question)).stateOut.0, right, "what the member had committed to is the truth");
     assert!(net.ask(challenger.getChallenge(challenge)).ruled);
 
     let told = member.json(&["explain", &challenge.to_string()]);
@@ -272,19 +285,29 @@ fn a_lying_challenger_pays_and_a_member_that_crashed_after_its_commitment_reveal
     assert!(!again.status.success());
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
     assert!(said.contains("another verifier is at work"), "{said}");
+    // Nor with another folder: two would take each other's nonces.
+    let elsewhere = member.start_again_in("elsewhere");
+    assert!(!elsewhere.status.success());
+    let said = String::from_utf8_lossy(&elsewhere.stderr).into_owned();
+    assert!(said.contains("is at work for the account"), "{said}");
 
     net.pass(u64::from(WINDOW) + 1);
     let market = net.market(Party::Client);
     net.send(net.market(Party::Client).finalize(taken.slot));
     net.send(net.market(Party::Client).withdraw(net.token, net.account(Party::Client)));
     assert_eq!(net.tokens(net.account(Party::Client)), FUNDS + REWARD + COMPENSATION);
-    let fee_each = FEE / 15;
-    let count = u128::from(vote(member.account).count);
-    until("the member has its fee", || net.tokens(member.account) == FUNDS - 500 + count * fee_each);
-    assert_eq!(net.ask(other.getMember(member.account)).stake, 500);
-    net.send(net.committee(Party::Other).payFee(question, mine));
-    net.send(net.committee(Party::Other).returnStake(question, 0, mine));
-    assert_eq!(net.tokens(mine), FUNDS - 500 - CHALLENGE_BOND + (15 - count) * fee_each);
+    let (honest, lying) = (drawn(question, member.account), drawn(question, mine));
+    let fee = FEE / honest * honest;
+    until("the member has its fee", || net.tokens(member.account) == FUNDS - 1000 + fee);
+    until("the member has its stake", || net.ask(other.getMember(member.account)).stake == 1000);
+    let refused = net.wait(async { other.returnStake(question, 0, mine).call().await });
+    assert!(refused.is_err(), "who lied gets nothing back");
+    assert_eq!(net.ask(other.getMember(mine)).stake, SEAT_STAKE - lying * PENALTY);
+    assert_eq!(net.tokens(mine), FUNDS - SEAT_STAKE - CHALLENGE_BOND);
+    assert_eq!(net.tokens(BURNED), FEE - fee, "what votes cannot share");
+    net.send(net.committee(Party::Other).burn());
+    assert_eq!(net.tokens(BURNED), FEE - fee + lying * PENALTY);
+    assert_eq!(net.tokens(net.committee), 1000 + SEAT_STAKE - lying * PENALTY, "nothing but stakes is left");
     let burned = CHALLENGE_BOND - COMPENSATION - FEE;
     assert_eq!(net.ask(market.owed(net.token, BURNED)), U256::from(burned));
     assert_eq!(net.tokens(net.market), burned);

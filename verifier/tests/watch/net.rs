@@ -8,6 +8,7 @@ use alloy::contract::{CallBuilder, CallDecoder};
 use alloy::eips::BlockNumberOrTag;
 use alloy::network::EthereumWallet;
 use alloy::node_bindings::{Anvil, AnvilInstance};
+use alloy::primitives::aliases::U24;
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::providers::ext::AnvilApi;
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
@@ -24,6 +25,7 @@ use fedmkt_contracts::market::Terms;
 use fedmkt_contracts::{ids, randomness, submission, terms};
 use fedmkt_core::image::Header;
 use fedmkt_core::inputs::{self, market_run_id};
+use fedmkt_core::manifest::Disclosure;
 use fedmkt_core::pack::Pack;
 use fedmkt_core::receipt::Body;
 use fedmkt_core::roots::{DataRoot, StateRoot};
@@ -52,12 +54,18 @@ pub struct Net {
     pub token: Address,
 }
 
-/// A slot that was accepted, and the header that has its randomness.
-pub type Accepted = (B256, Bytes);
+/// A slot that was accepted, by whom, and the header that has its randomness.
+#[derive(Clone)]
+pub struct Accepted {
+    pub slot: B256,
+    pub client: Party,
+    header: Bytes,
+}
 
 /// A slot with a submission.
 pub struct Taken {
     pub slot: B256,
+    pub client: Party,
     pub run: Run,
 }
 
@@ -179,9 +187,20 @@ impl Net {
 
     /// Posts the job of a setting with so many slots.
     pub fn post(&self, setting: &Setting, slots: u32) -> B256 {
+        self.post_for(setting, slots, &[])
+    }
+
+    /// The same for these auditors, unless data is open.
+    pub fn post_for(&self, setting: &Setting, slots: u32, auditors: &[Address]) -> B256 {
         let manifest = &setting.job.manifest;
         let longest = self.ask(self.committee(Party::Sponsor).longestAnswer());
         let now = self.block(BlockNumberOrTag::Latest).header.timestamp;
+        let (disclosure, per_million) = match &manifest.disclosure {
+            Disclosure::Open => (terms::OPEN, 0),
+            Disclosure::Audited(audit) => (terms::AUDITED, audit.per_million),
+            Disclosure::Private => (terms::PRIVATE, 0),
+        };
+        let is_private = disclosure == terms::PRIVATE;
         let terms = Terms {
             cid: terms::job_digest(&setting.job.cid).expect("a job"),
             root: setting.job.root().0.into(),
@@ -189,21 +208,43 @@ impl Net {
             stepsPerSegment: STEPS_PER_SEGMENT,
             results: manifest.results.len() as u8,
             slots,
+            disclosure,
+            auditsPerMillion: U24::from(per_million),
+            auditors: auditors.to_vec(),
             ..dev::terms(self.token, self.committee, longest, now)
+        };
+        let terms = match is_private {
+            true => Terms { challengeBond: 0, compensation: 0, arbitrationFee: 0, ..terms },
+            false => terms,
         };
         assert_eq!(terms::differences(&terms, &setting.job.cid, manifest, setting.job.root()), []);
         self.send(self.market(Party::Sponsor).post(terms.clone()));
         ids::job_id(self.anvil.chain_id(), self.market, self.account(Party::Sponsor), &terms)
     }
 
-    /// Takes a slot; afterwards the setting has the run's id. `number` tells the slots apart.
+    /// The chain as it is now, for [`Self::go_back`].
+    pub fn snapshot(&self) -> U256 {
+        self.wait(async { self.provider(Party::Other).anvil_snapshot().await }).expect("a snapshot")
+    }
+
+    /// Takes back every block since then: the chain goes on with others.
+    pub fn go_back(&self, snapshot: U256) {
+        assert!(self.wait(async { self.provider(Party::Other).anvil_revert(snapshot).await }).expect("an answer"));
+    }
+
+    /// Takes a slot for the client; afterwards the setting has the run's id. `number` tells the slots apart.
     pub fn accept(&self, job: B256, setting: &mut Setting, number: u8) -> Accepted {
+        self.accept_as(Party::Client, job, setting, number)
+    }
+
+    /// The same for somebody else.
+    pub fn accept_as(&self, client: Party, job: B256, setting: &mut Setting, number: u8) -> Accepted {
         let data_root = DataRoot(setting.capsule.root.0);
         let pack = Pack::open(setting.capsule.bytes.clone()).expect("a capsule");
         let blind_hash = B256::from(keccak256(&inputs::blind(pack.salt()).0).0);
         let nonce = B256::repeat_byte(number);
-        let receipt = self.send(self.market(Party::Client).accept(job, data_root.0.into(), blind_hash, nonce));
-        let slot = ids::slot_id(job, self.account(Party::Client), data_root.0.into(), blind_hash, nonce);
+        let receipt = self.send(self.market(client).accept(job, data_root.0.into(), blind_hash, nonce));
+        let slot = ids::slot_id(job, self.account(client), data_root.0.into(), blind_hash, nonce);
         let source = randomness::source(receipt.block_number.expect("a block"));
         let provider = self.provider(Party::Other);
         self.wait(async { provider.anvil_mine(Some(randomness::DELAY + 1), None).await }).expect("blocks");
@@ -212,11 +253,11 @@ impl Net {
             self.anvil.chain_id(),
             &self.market,
             &slot,
-            &self.account(Party::Client),
+            &self.account(client),
             data_root,
             &block.header.mix_hash,
         );
-        (slot, randomness::encoded(&block.header.inner))
+        Accepted { slot, client, header: randomness::encoded(&block.header.inner) }
     }
 
     /// Submits a run with these states, the last of which is this header alone.
@@ -234,22 +275,23 @@ impl Net {
         data: &[u8],
         results: &[Vec<u8>],
     ) -> Taken {
-        let (slot, header) = accepted;
+        let Accepted { slot, client, header } = accepted;
         let ends = Level::top(states.len() as u64, STEPS_PER_SEGMENT).ends();
         let segments = ends.map(|end| states[end as usize - 1]).collect();
         let body = Body::new(setting.job.cid, &setting.job.manifest, last, segments);
         let store = setting.store();
-        let capsule = files::add_file(&store, data).expect("added").cid;
+        let is_open = setting.job.manifest.disclosure == Disclosure::Open;
+        let capsule = is_open.then(|| files::add_file(&store, data).expect("added").cid);
         let folder = tempfile::tempdir().expect("a folder");
         for (file, content) in setting.job.manifest.results.iter().zip(results) {
             std::fs::write(folder.path().join(&file.name), content).expect("a file");
         }
         let bundle = files::add_tree(&store, folder.path()).expect("added").cid;
         let bundle = (!body.results.is_empty()).then_some(bundle);
-        let claim = submission::claim(&body, bundle.as_ref(), Some(&capsule)).expect("a claim");
+        let claim = submission::claim(&body, bundle.as_ref(), capsule.as_ref()).expect("a claim");
         let accepted = submission::accepted(body.data_root, body.blind_hash, None);
-        self.send(self.market(Party::Client).submit(slot, accepted, claim.submission, claim.siblings, header));
-        Taken { slot, run: claim.run.into() }
+        self.send(self.market(client).submit(slot, accepted, claim.submission, claim.siblings, header));
+        Taken { slot, client, run: claim.run.into() }
     }
 
     /// Seconds from a challenge to its end by the chain's clock, and the gas of all transactions since then, by who sent them.

@@ -45,9 +45,21 @@ impl Verifier {
             ("FEDMKT_CHAIN_ID", "31337".into()),
             ("FEDMKT_MARKET", net.market.to_string()),
             ("FEDMKT_CONFIRMATIONS", "1".into()),
+            ("FEDMKT_PASSPHRASE_FILE", folder.path().join("password").display().to_string()),
             ("FEDMKT_WALLET_PASSWORD_FILE", folder.path().join("password").display().to_string()),
         ];
         Self { folder, account: key.address(), settings, store: store.to_owned(), process: None }
+    }
+
+    /// Makes it an auditor, and gives the recipient to encrypt to.
+    pub fn auditor(&self) -> String {
+        let made = self.json(&["auditor", "new"]);
+        made["recipients"][0].as_str().expect("a recipient").to_owned()
+    }
+
+    /// The folder of all that it keeps.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -72,6 +84,11 @@ impl Verifier {
     /// What a second process with the same folder says.
     pub fn start_again(&self) -> Output {
         self.watch().output().expect("it starts")
+    }
+
+    /// What a second process with the same account and another folder says.
+    pub fn start_again_in(&self, folder: &str) -> Output {
+        self.watch().args(["--data", folder]).output().expect("it starts")
     }
 
     /// Ends it at once, wherever it is.

@@ -1,4 +1,4 @@
-//! `fedmkt defend`: the client answers challenges of its submissions with what it kept.
+//! `fedmkt defend`: the client answers challenges and audits of its submissions with what it kept.
 //!
 //! What is to be done follows from the chain each time, and moves are sent once ([`dispute`]): this program can be ended
 //! and started again at any moment. Leaves that are not in the receipt are computed by another process of this program,
@@ -12,7 +12,9 @@ use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::{Address, B256};
 use alloy::signers::local::PrivateKeySigner;
 use anyhow::{Context, bail};
+use cid::Cid;
 use clap::Args;
+use fedmkt_contracts::submission as calls;
 use fedmkt_core::roots::StateRoot;
 use fedmkt_core::trace::Level;
 use fedmkt_market::board::{Board, Follower, Slot};
@@ -20,15 +22,16 @@ use fedmkt_market::chain::Chain;
 use fedmkt_market::dispute::{self, Answer, Challenge, Kind, Moved, State};
 use fedmkt_market::journal::{self, Taken};
 use fedmkt_market::receipt::{Receipt, utc};
+use fedmkt_market::records::Records;
 use fedmkt_market::send::Sender;
 use fedmkt_market::settings::Settings;
 use fedmkt_market::terminal::note;
 use fedmkt_market::{submission, wallet};
 use fedmkt_runtime::message::sentence;
-use fedmkt_store::FolderStore;
+use fedmkt_store::{CachedStore, FolderStore};
 use serde_json::json;
 
-use crate::Refused;
+use crate::{Refused, work};
 
 mod leaves;
 
@@ -41,8 +44,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 const SLOT_SILENT: u8 = 7;
 const SLOT_REFUTED: u8 = 8;
 
-/// Answer challenges of your submissions with what was kept of the runs, until nothing can be disputed any more
+/// Answer challenges and audits of your submissions with what was kept of the runs, until nothing can be disputed any more
 ///
+/// When an audit is due, the data is disclosed, encrypted to the auditors of the job, as you have agreed to by accepting it.
 /// Looks at the chain again and again. Whoever is silent in a dispute loses it: let this run from submitting to the end of
 /// the window, or look with --once, more often than the job's time for a move.
 #[derive(Args)]
@@ -70,7 +74,7 @@ pub fn compute(arguments: &Leaves, store: &FolderStore, out: &mut dyn Write) -> 
     leaves::run(arguments, store, out)
 }
 
-pub fn run(arguments: &Defend, settings: &Settings, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn run(arguments: &Defend, settings: &Settings, store: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
     let client = wallet::address(settings)?;
     let chain = Chain::connect(settings)?;
     let mut follower = Follower::new(&chain, settings)?;
@@ -157,7 +161,7 @@ fn is_over(board: &Board, id: &B256, sure: u64) -> bool {
 
 struct Defence<'a> {
     settings: &'a Settings,
-    store: &'a FolderStore,
+    store: &'a CachedStore,
     chain: &'a Chain,
     client: Address,
     key: Option<PrivateKeySigner>,
@@ -173,14 +177,15 @@ struct Defence<'a> {
 impl Defence<'_> {
     /// Does what is wanted in all challenges of these slots, the most urgent first. Whether all could be done.
     fn answer_all(&mut self, board: &Board, slots: &[&Slot], now: u64, out: &mut dyn Write) -> anyhow::Result<bool> {
-        let mut challenges = Vec::new();
+        let (mut challenges, mut done) = (Vec::new(), true);
         for slot in slots {
-            if let Some(until) = slot.disclose_until {
-                self.tell(&format!(
-                    "An audit of slot {0} is due: `fedmkt disclose {0}` until {1}.",
-                    slot.id,
-                    utc(until)
-                ));
+            if let Some(until) = slot.disclose_until.filter(|_| slot.ending.is_none()) {
+                if now > until {
+                    self.tell(&format!("Slot {}: the time to disclose has passed, anybody can end it.", slot.id));
+                } else if let Err(error) = self.disclose(slot, until, out) {
+                    note(&format!("audit of slot {}: {}", slot.id, sentence(&error)));
+                    done = false;
+                }
             }
             if matches!(slot.ending, Some(SLOT_SILENT | SLOT_REFUTED)) {
                 self.lost = true;
@@ -189,7 +194,6 @@ impl Defence<'_> {
             challenges.extend(board.challenges_of(slot.id).into_iter().map(|challenge| (*slot, challenge)));
         }
         challenges.sort_by_key(|(_, challenge)| (challenge.deadline, challenge.id));
-        let mut done = true;
         for (slot, challenge) in challenges {
             let id = challenge.id;
             if challenge.state.has_ended() {
@@ -278,6 +282,61 @@ impl Defence<'_> {
         Ok(())
     }
 
+    /// Discloses the data of a slot to the auditors of its job, as its client has agreed to by accepting it.
+    fn disclose(&mut self, slot: &Slot, until: u64, out: &mut dyn Write) -> anyhow::Result<()> {
+        let id = slot.id;
+        // The event may be older than the disclosure.
+        if self.chain.call(self.chain.market().getAudit(id))?.state != work::AUDIT_DUE {
+            return Ok(());
+        }
+        let journal = journal::open(self.settings)?;
+        let taken = self.taken(&journal, id)?;
+        let auditors = work::auditors(self.settings, self.store, &taken)?;
+        self.tell(&format!(
+            "An audit of slot {id} is due until {}: its data is disclosed to the job's auditors, as you have agreed to.",
+            utc(until)
+        ));
+        // Encrypted again it is another file, and the first one may be on its way to the chain.
+        let name = format!("disclosed/{id}");
+        let capsule = match journal.get::<String>(&name)? {
+            Some(kept) => fedmkt_store::parse_cid(&kept)?,
+            None => {
+                let capsule = work::encrypt_capsule(self.store.folder(), &auditors, &taken)?;
+                journal.put(&name, &capsule.to_string())?;
+                capsule
+            }
+        };
+        drop(journal);
+        self.make_available(&capsule);
+        let disclosed = calls::file_cid(Some(&capsule))?;
+        self.send(|sender| {
+            let call = sender.chain.market().disclose(id, disclosed).calldata().to_vec();
+            sender.send(&format!("disclose {id}"), sender.chain.market, call)?;
+            Ok(Moved::Yes)
+        })?;
+        let object = json!({ "event": "disclosed", "slot": id, "capsule": capsule.to_string() });
+        self.say(&object, &format!("slot {id}: disclosed {capsule}, encrypted to {} auditors", auditors.len()), out)?;
+        Ok(())
+    }
+
+    /// Hands a file over to the node that was named. If none was, or it fails, a person is told what to do: what is sent to
+    /// the chain has a deadline, and does not wait for the node.
+    fn make_available(&mut self, file: &Cid) {
+        match work::upload(self.store, [file]) {
+            Ok(true) => self.tell(&format!("{file} is in the node that --ipfs names.")),
+            Ok(false) => self.tell(&format!("Make {file} available: `fedmkt store upload {file} --ipfs URL`.")),
+            Err(error) => self.tell(&format!(
+                "{file} could not be handed to the node: {error:#}. Make it available: `fedmkt store upload {file} --ipfs URL`."
+            )),
+        }
+    }
+
+    /// What the journal has about a slot.
+    fn taken(&self, journal: &Records, slot: B256) -> anyhow::Result<Taken> {
+        let taken = journal.get(&journal::name(slot))?;
+        taken.with_context(|| format!("slot {slot} was not accepted from here: it is not in the journal"))
+    }
+
     /// What a client can do when files are said to be missing.
     fn tell_what_helps(&mut self, slot: &Slot, challenge: &Challenge) {
         let Some((_, submitted)) = &slot.submission else { return };
@@ -286,21 +345,20 @@ impl Defence<'_> {
             Kind::Results => submission::cid_of(&submitted.bundle),
             Kind::Capsule => submission::cid_of(&submitted.capsule),
         };
-        if let Some(cid) = cid {
-            self.tell(&format!(
-                "Challenge {}: somebody says that the {} cannot be had. Make them available: \
-                 `fedmkt store upload {cid} --ipfs URL`.",
-                challenge.id, challenge.kind
-            ));
+        // A challenge is looked at again and again; the files are handed over once.
+        let said = format!("Challenge {}: somebody says that the {} cannot be had.", challenge.id, challenge.kind);
+        if let Some(cid) = cid
+            && !self.told.contains(&said)
+        {
+            self.tell(&said);
+            self.make_available(&cid);
         }
     }
 
     /// The leaves of a level: from the receipt, from the journal, or computed.
     fn leaves(&self, slot: &Slot, challenge: &Challenge, level: &Level) -> anyhow::Result<Vec<StateRoot>> {
         let journal = journal::open(self.settings)?;
-        let taken: Taken = journal
-            .get(&journal::name(slot.id))?
-            .with_context(|| format!("slot {} was not accepted from here: it is not in the journal", slot.id))?;
+        let taken = self.taken(&journal, slot.id)?;
         let run_id = taken.drawn.as_ref().context("the run has no id")?.run_id;
         let name = format!("leaves/{run_id}/{}-{}-{}", level.first, level.steps, level.part);
         if let Some(kept) = journal.get(&name)? {
@@ -311,7 +369,7 @@ impl Defence<'_> {
         let is_top = level.first == 0 && slot.submission.as_ref().is_some_and(|(run, _)| run.steps == level.steps);
         if is_top
             && let Some(receipt) = taken.receipt.as_deref()
-            && let Ok(Some(receipt)) = Receipt::load(self.store, &fedmkt_store::parse_cid(receipt)?)
+            && let Ok(Some(receipt)) = Receipt::load(self.store.folder(), &fedmkt_store::parse_cid(receipt)?)
             && receipt.body.trace.segments.len() as u64 == level.parts()
         {
             return Ok(receipt.body.trace.segments);
@@ -323,7 +381,7 @@ impl Defence<'_> {
             challenge.id,
             utc(challenge.deadline)
         ));
-        let leaves = Leaves::of(&taken, run_id, level)?.ask(self.store.folder())?;
+        let leaves = Leaves::of(&taken, run_id, level)?.ask(self.store.folder().folder())?;
         journal::open(self.settings)?.put(&name, &leaves)?;
         Ok(leaves)
     }
@@ -382,6 +440,8 @@ mod tests {
             challenge_until: 20,
             lottery_held: false,
             disclose_until: None,
+            audited: false,
+            disclosed: None,
             ending: None,
         };
         board.slots.insert(id, slot.clone());

@@ -7,7 +7,7 @@ use alloy::primitives::{B256, U256};
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use fedmkt_contracts::market::Submission;
-use fedmkt_core::manifest::{Disclosure, Manifest};
+use fedmkt_core::manifest::{Disclosure, Manifest, ResultFile};
 use fedmkt_core::tree::{RootBuilder, log2_size_for};
 use fedmkt_core::unixfs::FileCid;
 use fedmkt_market::board::{Board, Job, PAID, Reference, Slot};
@@ -20,7 +20,7 @@ use fedmkt_market::terminal::shown_line;
 use fedmkt_market::{journal, submission, terminal, wallet};
 use fedmkt_runtime::atomic_file;
 use fedmkt_store::files::{self, visit_tree};
-use fedmkt_store::{FolderStore, StoreError};
+use fedmkt_store::{BlockStore, CachedStore, Counted, StoreError};
 use serde_json::{Value, json};
 
 use crate::{Refused, offer};
@@ -92,7 +92,7 @@ pub struct Fetch {
     json: bool,
 }
 
-pub fn run(command: &Command, settings: &Settings, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn run(command: &Command, settings: &Settings, store: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
     match command {
         Command::Post(post) => offer::run(post, settings, store, out),
         Command::List { all, json } => list(settings, *all, *json, out),
@@ -103,6 +103,9 @@ pub fn run(command: &Command, settings: &Settings, store: &FolderStore, out: &mu
         Command::Approve { slot, yes } => approve(settings, *slot, *yes),
     }
 }
+
+/// Bytes of nodes that a bundle may have whatever is in it.
+const MOST_NODES: u64 = 1 << 20;
 
 fn disclosure(code: u8) -> &'static str {
     ["open", "audited", "private"].get(usize::from(code)).copied().unwrap_or("unknown")
@@ -272,7 +275,7 @@ fn approve(settings: &Settings, id: B256, yes: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn fetch(arguments: &Fetch, settings: &Settings, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
+fn fetch(arguments: &Fetch, settings: &Settings, store: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
     let chain = Chain::connect(settings)?;
     let board = Board::read(&chain, settings)?;
     let id = arguments.slot;
@@ -282,8 +285,8 @@ fn fetch(arguments: &Fetch, settings: &Settings, store: &FolderStore, out: &mut 
         bail!("slot {id} has no results: the run ended as {:?}", status(submitted.status))
     };
     let cid = board.jobs[&slot.job].cid();
-    let manifest: Manifest = Manifest::decode(&fedmkt_store::BlockStore::get(store, &cid)?)
-        .map_err(|error| anyhow!("{cid} is no job: {error}"))?;
+    let manifest: Manifest =
+        Manifest::decode(&store.get(&cid)?).map_err(|error| anyhow!("{cid} is no job: {error}"))?;
     let identity = match (&manifest.sponsor, &arguments.identity) {
         (None, _) => None,
         (Some(recipient), Some(path)) => {
@@ -343,7 +346,7 @@ fn read_identity(path: &Path) -> anyhow::Result<age::x25519::Identity> {
 
 /// The files of a bundle, decrypted, each checked against what was proven about it.
 fn open_bundle(
-    store: &FolderStore,
+    store: &CachedStore,
     bundle: &cid::Cid,
     manifest: &Manifest,
     submitted: &Submission,
@@ -351,6 +354,16 @@ fn open_bundle(
 ) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     let wrong = |what: String| anyhow::Error::from(NotWhatWasSubmitted(what));
     let suffix = if identity.is_some() { submission::ENCRYPTED } else { "" };
+    let overhead = |bytes| if identity.is_some() { submission::most_overhead(bytes) } else { 0 };
+    let most = |file: &ResultFile| file.most_bytes.saturating_add(overhead(file.most_bytes));
+    // Blocks may be smaller than ours, and nodes stand above them.
+    let all = manifest.results.iter().fold(MOST_NODES, |all, file| all.saturating_add(most(file).saturating_mul(2)));
+    match store.prepare(bundle, all) {
+        Err(StoreError::TooMuch { what: Counted::Bytes, .. }) => {
+            return Err(wrong("the results are larger than the job allows".into()));
+        }
+        prepared => prepared?,
+    }
     let mut found = Vec::new();
     visit_tree::<StoreError>(store, bundle, |entry| {
         if found.len() <= manifest.results.len() {
@@ -367,8 +380,7 @@ fn open_bundle(
         let place = format!("{name}{suffix}");
         let link = found.iter().find(|(path, _, bytes)| *path == place && bytes.is_some());
         let (_, cid, _) = link.ok_or_else(|| wrong(format!("the results lack {place}")))?;
-        let most = file.most_bytes + if identity.is_some() { submission::most_overhead(file.most_bytes) } else { 0 };
-        let content = match files::read_file(store, cid, most) {
+        let content = match files::read_file(store, cid, most(file)) {
             Err(StoreError::TooMuch { .. }) => return Err(wrong(format!("{place} is larger than the job allows"))),
             content => content?,
         };

@@ -33,6 +33,7 @@ mod node_json;
 mod offer;
 mod publish;
 mod report;
+mod self_check;
 mod store;
 mod work;
 
@@ -92,25 +93,25 @@ fn run(
         cli::Command::Wallet(wallet) => fedmkt_market::wallet::run(&wallet, flags, out),
         cli::Command::Job(command) => {
             let settings = Settings::read(flags)?;
-            in_store(place, backends, |store| jobs::run(&command, &settings, store.folder(), out))
+            in_store(place, backends, |store| jobs::run(&command, &settings, store, out))
         }
         cli::Command::Accept(arguments) => {
             let settings = Settings::read(flags)?;
-            in_store(place, backends, |store| work::accept(&arguments, &settings, store.folder(), out))
+            in_store(place, backends, |store| work::accept(&arguments, &settings, store, out))
         }
         cli::Command::Submit(arguments) => {
             let settings = Settings::read(flags)?;
-            in_store(place, backends, |store| work::submit(&arguments, &settings, store.folder(), out))
+            in_store(place, backends, |store| work::submit(&arguments, &settings, store, out))
         }
         cli::Command::Disclose(arguments) => {
             let settings = Settings::read(flags)?;
-            in_store(place, backends, |store| work::disclose(&arguments, &settings, store.folder(), out))
+            in_store(place, backends, |store| work::disclose(&arguments, &settings, store, out))
         }
         cli::Command::Status(arguments) => work::status(&arguments, &Settings::read(flags)?, out),
         cli::Command::Claim(arguments) => work::claim(&arguments, &Settings::read(flags)?, out),
         cli::Command::Defend(arguments) => {
             let settings = Settings::read(flags)?;
-            in_store(place, backends, |store| defend::run(&arguments, &settings, store.folder(), out))
+            in_store(place, backends, |store| defend::run(&arguments, &settings, store, out))
         }
         cli::Command::Challenge(command) => challenge::run(&command, &Settings::read(flags)?, out),
         cli::Command::Leaves(arguments) => {

@@ -20,7 +20,7 @@ use fedmkt_market::records::Records;
 use fedmkt_market::send::{Sender, pay};
 use fedmkt_market::settings::Settings;
 use fedmkt_market::{journal, terminal, wallet};
-use fedmkt_store::FolderStore;
+use fedmkt_store::CachedStore;
 use fedmkt_store::job::JobDrive;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -100,7 +100,7 @@ struct Begun {
     terms: alloy::primitives::Bytes,
 }
 
-pub fn run(post: &Post, settings: &Settings, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn run(post: &Post, settings: &Settings, store: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
     let drive = JobDrive::open(store, &post.job)?;
     let root = drive.root(store)?;
     let chain = Chain::connect(settings)?;

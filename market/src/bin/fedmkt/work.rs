@@ -39,13 +39,13 @@ use fedmkt_runtime::identity::Identity;
 use fedmkt_runtime::job;
 use fedmkt_runtime::passphrase::passphrase;
 use fedmkt_runtime::requirement;
-use fedmkt_store::{FolderStore, files};
+use fedmkt_store::{CachedStore, FolderStore, files};
 use serde_json::{Value, json};
 
-use crate::{Refused, challenge, offer};
+use crate::{Refused, challenge, offer, self_check};
 
 /// State of an audit in the contract.
-const AUDIT_DUE: u8 = 1;
+pub const AUDIT_DUE: u8 = 1;
 
 /// Gas of all that a client sends until it has its reward, for the estimate that it is shown.
 const GAS: u64 = 350_000;
@@ -61,7 +61,7 @@ Examples:
   fedmkt accept 0x... --grant data=patients
   fedmkt-run bafyrei... --grant data=patients --accept --submit     # the whole way
 
-The job must be in the store. Then train with `fedmkt-run JOB_CID --grant data=patients --run-id RUN_ID`, and `fedmkt submit`.")]
+The job must be in the store, or come from --ipfs or --gateway. Then train with `fedmkt-run JOB_CID --grant data=patients --run-id RUN_ID`, and `fedmkt submit`.")]
 pub struct Accept {
     /// The job's id in the market, or its CID
     job: Reference,
@@ -84,14 +84,19 @@ pub struct Accept {
 #[command(after_help = "\
 Examples:
   fedmkt submit 0x... --receipt bafyrei...
+  fedmkt submit 0x... --receipt bafyrei... --self-check
 
-The receipt is that which `fedmkt-run` printed.")]
+The receipt is that which `fedmkt-run` printed. FEDMKT_VERIFIER names `fedmkt-verify`, where it is not beside this program.")]
 pub struct Submit {
     /// The slot
     slot: B256,
     /// The receipt's CID [default: that of the last attempt]
     #[arg(long, value_name = "CID", value_parser = crate::cli::cid)]
     receipt: Option<Cid>,
+    /// Replay a random step of the run in a machine first, with `fedmkt-verify`; what is not as the receipt says is not
+    /// submitted
+    #[arg(long)]
+    self_check: bool,
     /// Print one object
     #[arg(long)]
     json: bool,
@@ -141,7 +146,7 @@ fn grant(text: &str) -> Result<(String, PathBuf), String> {
     }
 }
 
-pub fn accept(arguments: &Accept, settings: &Settings, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn accept(arguments: &Accept, settings: &Settings, store: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
     let chain = Chain::connect(settings)?;
     let board = Board::read(&chain, settings)?;
     let now = chain.latest()?.time;
@@ -368,17 +373,21 @@ fn draw(
     Ok(())
 }
 
-pub fn submit(arguments: &Submit, settings: &Settings, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn submit(arguments: &Submit, settings: &Settings, store: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
     let chain = Chain::connect(settings)?;
-    let journal = journal::open(settings)?;
-    let name = journal::name(arguments.slot);
-    let mut taken: Taken = journal
-        .get(&name)?
-        .with_context(|| format!("slot {} was not accepted from here: it is not in the journal", arguments.slot))?;
+    let mut journal = journal::open(settings)?;
+    let mut taken = written(&journal, arguments.slot)?;
     if (taken.chain, taken.market) != (chain.id, chain.market) {
         bail!("slot {} is in the market {} on chain {}", taken.slot, taken.market, taken.chain);
     }
     let found = chain.call(chain.market().getSlot(taken.slot))?;
+    if found.state == ACCEPTED && arguments.self_check {
+        // It may take long, and `fedmkt defend` needs the journal.
+        drop(journal);
+        self_check::run(settings, store.folder(), &receipt_of(arguments, &taken)?, &taken)?;
+        journal = journal::open(settings)?;
+        taken = written(&journal, arguments.slot)?;
+    }
     if found.state == ACCEPTED {
         submit_now(arguments, settings, store, &chain, &journal, &mut taken)?;
     } else if found.state < ACCEPTED {
@@ -401,10 +410,25 @@ pub fn submit(arguments: &Submit, settings: &Settings, store: &FolderStore, out:
     Ok(())
 }
 
+/// What was written down about a slot when it was accepted.
+fn written(journal: &Records, slot: B256) -> anyhow::Result<Taken> {
+    let found = journal.get(&journal::name(slot))?;
+    found.with_context(|| format!("slot {slot} was not accepted from here: it is not in the journal"))
+}
+
+/// The receipt that is to be submitted.
+fn receipt_of(arguments: &Submit, taken: &Taken) -> anyhow::Result<Cid> {
+    match (&arguments.receipt, &taken.receipt) {
+        (Some(receipt), _) => Ok(*receipt),
+        (None, Some(receipt)) => Ok(fedmkt_store::parse_cid(receipt)?),
+        (None, None) => bail!("which run? Name its receipt with --receipt"),
+    }
+}
+
 fn submit_now(
     arguments: &Submit,
     settings: &Settings,
-    store: &FolderStore,
+    store: &CachedStore,
     chain: &Chain,
     journal: &Records,
     taken: &mut Taken,
@@ -418,12 +442,8 @@ fn submit_now(
     if before.is_some_and(|before| before != drawn.run_id) {
         bail!("the run has another id now, {}: train again with it", drawn.run_id);
     }
-    let receipt = match (&arguments.receipt, &taken.receipt) {
-        (Some(receipt), _) => *receipt,
-        (None, Some(receipt)) => fedmkt_store::parse_cid(receipt)?,
-        (None, None) => bail!("which run? Name its receipt with --receipt"),
-    };
-    let loaded = Receipt::load(store, &receipt)?.with_context(|| format!("{receipt} is no receipt"))?;
+    let receipt = receipt_of(arguments, taken)?;
+    let loaded = Receipt::load(store.folder(), &receipt)?.with_context(|| format!("{receipt} is no receipt"))?;
     let body = &loaded.body;
     if body.run_id != RunId(drawn.run_id.0) {
         bail!("receipt {receipt} is of the run {}, the slot's is {}: train with --run-id", body.run_id, drawn.run_id);
@@ -438,19 +458,21 @@ fn submit_now(
         (taken.receipt, taken.bundle) = (Some(receipt.to_string()), None);
     }
     if taken.bundle.is_none() && !body.results.is_empty() {
-        taken.bundle = Some(submission::publish(store, &job.manifest, body)?.to_string());
+        taken.bundle = Some(submission::publish(store.folder(), &job.manifest, body)?.to_string());
     }
     journal.put(&name, taken)?;
     let bundle = taken.bundle.as_deref().map(fedmkt_store::parse_cid).transpose()?;
     let capsule = match job.manifest.disclosure {
         Disclosure::Open => {
             let file = File::open(&taken.capsule).with_context(|| format!("the capsule {} is gone", taken.capsule))?;
-            let link = files::add_file(store, file)?;
-            store.pin(&link.cid)?;
+            let link = files::add_file(store.folder(), file)?;
+            store.folder().pin(&link.cid)?;
             Some(link.cid)
         }
         _ => None,
     };
+    upload(store, bundle.iter().chain(&capsule))
+        .context("nothing was submitted; without --ipfs it is, and others must get the files otherwise")?;
     let claim = calls::claim(body, bundle.as_ref(), capsule.as_ref())?;
     let is_drawn = chain.call(chain.market().getSlot(taken.slot))?.flags & 2 != 0;
     let run_id = is_drawn.then_some(RunId(drawn.run_id.0));
@@ -463,28 +485,47 @@ fn submit_now(
     Ok(())
 }
 
+/// The auditors' recipients that the job of a slot names, to whom its client has agreed by accepting it.
+pub fn auditors(settings: &Settings, store: &CachedStore, taken: &Taken) -> anyhow::Result<Vec<String>> {
+    let cid = fedmkt_store::parse_cid(&taken.cid)?;
+    let job = job::Job::load(&job::Reference::Cid(cid), store, &settings.home)?;
+    match job.manifest.disclosure {
+        Disclosure::Audited(audit) => Ok(audit.auditors),
+        _ => bail!("job {cid} has no auditors"),
+    }
+}
+
+/// Puts the capsule of a slot into the store, encrypted to its auditors.
+pub fn encrypt_capsule(store: &FolderStore, auditors: &[String], taken: &Taken) -> anyhow::Result<Cid> {
+    let capsule = File::open(&taken.capsule).with_context(|| format!("the capsule {} is gone", taken.capsule))?;
+    submission::encrypt(store, auditors, capsule)
+}
+
+/// Hands what others must be able to get over to the node that was named. Whether one was.
+pub fn upload<'a>(store: &CachedStore, files: impl IntoIterator<Item = &'a Cid>) -> anyhow::Result<bool> {
+    let Some(node) = store.network().and_then(|network| network.node()) else { return Ok(false) };
+    files.into_iter().try_for_each(|file| crate::store::upload_to(node, store.folder(), file).map(drop))?;
+    Ok(true)
+}
+
 pub fn disclose(
     arguments: &Disclose,
     settings: &Settings,
-    store: &FolderStore,
+    store: &CachedStore,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let chain = Chain::connect(settings)?;
     let journal = journal::open(settings)?;
-    let taken: Taken = journal
-        .get(&journal::name(arguments.slot))?
-        .with_context(|| format!("slot {} was not accepted from here: it is not in the journal", arguments.slot))?;
+    let taken = written(&journal, arguments.slot)?;
     if chain.call(chain.market().getAudit(taken.slot))?.state != AUDIT_DUE {
         bail!("no audit of slot {} is due", taken.slot);
     }
-    let cid = fedmkt_store::parse_cid(&taken.cid)?;
-    let job = job::Job::load(&job::Reference::Cid(cid), store, &settings.home)?;
-    let Disclosure::Audited(audit) = &job.manifest.disclosure else { bail!("job {cid} has no auditors") };
+    let auditors = auditors(settings, store, &taken)?;
     eprintln!("The data of slot {} goes to:", taken.slot);
-    audit.auditors.iter().for_each(|auditor| eprintln!("  {}", shown_line(auditor)));
+    auditors.iter().for_each(|auditor| eprintln!("  {}", shown_line(auditor)));
     terminal::agree(arguments.yes, "Disclose it to them?")?;
-    let capsule = File::open(&taken.capsule).with_context(|| format!("the capsule {} is gone", taken.capsule))?;
-    let link = submission::encrypt(store, &audit.auditors, capsule)?;
+    let link = encrypt_capsule(store.folder(), &auditors, &taken)?;
+    upload(store, [&link]).context("nothing was disclosed")?;
     let disclosed = calls::file_cid(Some(&link))?;
     let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(settings)? };
     let call = chain.market().disclose(taken.slot, disclosed).calldata().to_vec();

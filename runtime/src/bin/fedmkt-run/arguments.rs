@@ -21,7 +21,7 @@ Examples:
       fedmkt-run job.car --grant data=patients --out result --yes --json
 
   A job of the market: accept it, run it, and submit the results; later `fedmkt claim` collects:
-      fedmkt-run bafyrei... --grant data=patients --accept --submit
+      fedmkt-run bafyrei... --grant data=patients --accept --submit --self-check
 
 Ctrl-C is safe: the same command goes on where it stopped.
 
@@ -71,6 +71,10 @@ pub struct Arguments {
     /// Submit the results to the market
     #[arg(long, requires = "accept")]
     pub submit: bool,
+
+    /// Replay a random step of the run in a machine before it is submitted; takes `fedmkt-verify`
+    #[arg(long, requires = "submit")]
+    pub self_check: bool,
 
     /// The job's id in the market, when its CID was posted more than once
     #[arg(long, value_name = "ID", requires = "accept")]

@@ -1,11 +1,11 @@
 //! The market's part of a run, which the program `fedmkt` does: this one never sees a wallet's key.
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, anyhow, bail};
 use cid::Cid;
 use fedmkt_core::roots::RunId;
+use fedmkt_runtime::program;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -48,18 +48,19 @@ pub fn accept(arguments: &Arguments, job: &Cid) -> anyhow::Result<Slot> {
 pub fn submit(arguments: &Arguments, slot: &str, receipt: &Cid) -> anyhow::Result<Value> {
     let mut command = fedmkt(arguments);
     command.args(["submit", slot, "--receipt", &receipt.to_string(), "--json"]);
+    if arguments.self_check {
+        command.arg("--self-check");
+    }
     answer(command)
 }
 
 /// The program beside this one, or on the `PATH`.
 fn fedmkt(arguments: &Arguments) -> Command {
-    let beside =
-        || std::env::current_exe().ok().map(|this| this.with_file_name("fedmkt")).filter(|path| path.is_file());
-    let program = std::env::var_os(VARIABLE).map(PathBuf::from).or_else(beside).unwrap_or_else(|| "fedmkt".into());
-    let mut command = Command::new(program);
+    let mut command = Command::new(program::find("fedmkt", VARIABLE));
     if let Some(store) = &arguments.store {
         command.arg("--store").arg(store);
     }
+    arguments.backends.pass_to(&mut command);
     command
 }
 

@@ -41,6 +41,11 @@ impl FromStr for Endpoint {
 }
 
 impl Endpoint {
+    /// All of it, with user and password: for a connection, never to be shown.
+    pub fn secret(&self) -> &str {
+        self.0.as_str()
+    }
+
     /// The URL of something below this address; `rest` begins with a slash.
     pub(super) fn join(&self, rest: &str) -> Url {
         let text = format!("{}{rest}", self.0.as_str().trim_end_matches('/'));

@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use cid::Cid;
 use fedmkt_core::unixfs::directory_block;
 use fedmkt_store::{FolderStore, StoreError, car, dag, files};
+use fedmkt_test_kit::kubo::{PROFILE, Repository};
 
-use crate::daemon::{PROFILE, Repository};
 use crate::stream::stream;
 use crate::test_store::test_store;
 use crate::vectors::{self, FileVector, FolderVector, Vectors};

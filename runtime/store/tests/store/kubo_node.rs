@@ -16,8 +16,8 @@ use fedmkt_store::{
     put_value,
 };
 use fedmkt_test_kit::dag_pb::put_block;
+use fedmkt_test_kit::kubo::Daemon;
 
-use crate::daemon::Daemon;
 use crate::stream::stream;
 use crate::test_store::{TestStore, test_store};
 use crate::vectors;

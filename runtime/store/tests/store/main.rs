@@ -2,7 +2,6 @@
 
 mod archives;
 mod children;
-mod daemon;
 mod folder;
 mod hostile;
 mod job_drive;

@@ -63,6 +63,8 @@ pub enum Command {
     Watch(Watch),
     /// Put up a stake in a committee, or take it back
     Stake(Stake),
+    /// The key by which clients disclose data to this verifier
+    Auditor(Auditor),
     /// What the watching verifier has found and what is open
     Status(Told),
     /// What the watching verifier did
@@ -147,9 +149,9 @@ pub struct Audit {
     #[arg(long, value_name = "N")]
     pub random: u64,
 
-    /// Where steps are replayed [default: the Cartesi Machine if it is here, else QEMU]
-    #[arg(long, value_enum)]
-    pub engine: Option<Engine>,
+    /// Where steps are replayed
+    #[arg(long, value_enum, default_value = "machine")]
+    pub engine: Engine,
 
     #[command(flatten)]
     pub image: Image,
@@ -243,6 +245,35 @@ pub struct Stake {
     pub market: Flags,
 }
 
+/// The key by which clients disclose data to this verifier
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  fedmkt-verify auditor new     # makes a key, and prints the recipient that belongs to it
+  fedmkt-verify auditor show    # prints all recipients
+
+Sponsors name the recipient in the manifests of audited jobs (`auditors` in [disclosure]), and the account of the wallet in
+what they post (`fedmkt job post --auditor`). The key is `auditor.age` in the data folder, encrypted with a passphrase, which
+comes from the terminal or the file that FEDMKT_PASSPHRASE_FILE names. `fedmkt-verify watch` asks for it when it begins.
+An age identity file of your own can be used: `age -p -o auditor.age KEYS`. Without the key nothing can be audited: keep a
+copy.")]
+pub struct Auditor {
+    /// What to do
+    #[command(subcommand)]
+    pub act: AuditorAct,
+
+    #[command(flatten)]
+    pub place: DataFolder,
+}
+
+#[derive(Subcommand, Clone, Copy, Debug)]
+pub enum AuditorAct {
+    /// Make a key
+    New,
+    /// Show the recipients of the keys that there are
+    Show,
+}
+
 #[derive(Subcommand, Debug)]
 pub enum Change {
     /// Show stake and seats
@@ -306,6 +337,8 @@ pub enum Engine {
     Qemu,
     /// The replayer in the Cartesi Machine
     Cartesi,
+    /// The Cartesi Machine if it is here, else QEMU
+    Machine,
 }
 
 fn grant(text: &str) -> Result<(String, PathBuf), String> {

@@ -16,17 +16,17 @@ use crate::{Ended, Exit, OrExit, Outcome};
 /// How often a long replay is saved.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(300);
 
-/// The machine that was asked for, or the best that there is.
-pub fn choose(engine: Option<Engine>, home: &Home) -> Outcome<Box<dyn Machine>> {
+/// The machine that was asked for.
+pub fn choose(engine: Engine, home: &Home) -> Outcome<Box<dyn Machine>> {
     let cartesi = || -> Result<Box<dyn Machine>, Failure> {
         Ok(Box::new(Cartesi::find()?.with_snapshots(&home.path().join("replays"), SNAPSHOT_EVERY)))
     };
     let qemu = || -> Result<Box<dyn Machine>, Failure> { Ok(Box::new(Qemu::find()?)) };
     match engine {
-        Some(Engine::Cartesi) => cartesi().or_exit(Exit::Host),
-        Some(Engine::Qemu) => qemu().or_exit(Exit::Host),
-        Some(Engine::Native) => Err(Ended(Exit::Usage, anyhow!("`native` is no machine: give `qemu` or `cartesi`"))),
-        None => cartesi()
+        Engine::Cartesi => cartesi().or_exit(Exit::Host),
+        Engine::Qemu => qemu().or_exit(Exit::Host),
+        Engine::Native => Err(Ended(Exit::Usage, anyhow!("`native` is no machine: give `qemu` or `cartesi`"))),
+        Engine::Machine => cartesi()
             .or_else(|no_cartesi| {
                 eprintln!("Note: {no_cartesi}. QEMU shows the same, but yields no machine hash.");
                 qemu()

@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         Command::Audit(arguments) => replay::audit(&arguments),
         Command::Watch(arguments) => watch::watch(&arguments),
         Command::Stake(arguments) => watch::stake(&arguments),
+        Command::Auditor(arguments) => watch::auditor(&arguments),
         Command::Status(arguments) => tell::status(&arguments),
         Command::History(arguments) => tell::history(&arguments),
         Command::Explain(arguments) => tell::explain(&arguments),

@@ -76,7 +76,7 @@ pub fn replay(arguments: &arguments::Replay) -> Outcome<()> {
     let machine = match arguments.engine {
         Engine::Native => None,
         engine => Some((
-            machines::choose(Some(engine), &inputs.home)?,
+            machines::choose(engine, &inputs.home)?,
             machines::image_of(&arguments.image, inputs.subject.job.manifest.machine.release.as_deref())?,
         )),
     };

@@ -1,7 +1,7 @@
 //! `fedmkt-verify watch` and `stake`: the settings, the wallet, the data folder, and then the work.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -13,17 +13,19 @@ use fedmkt_market::records::Records;
 use fedmkt_market::send::Sender;
 use fedmkt_market::settings::Settings;
 use fedmkt_market::wallet;
+use fedmkt_runtime::auditor::{self, AuditorKeys};
 use fedmkt_runtime::home::Home;
+use fedmkt_runtime::passphrase::passphrase_of;
 use fedmkt_runtime::worker::Program;
 use fedmkt_verifier::watch::committee::committee;
 use fedmkt_verifier::watch::database::State;
 use fedmkt_verifier::watch::metrics::Metrics;
 use fedmkt_verifier::watch::policy::Policy;
-use fedmkt_verifier::watch::work::Place;
-use fedmkt_verifier::watch::{Watcher, http, lock};
+use fedmkt_verifier::watch::work::{Entrusted, Place, remove_leftovers};
+use fedmkt_verifier::watch::{Watcher, http, lock, lock_account};
 use serde_json::json;
 
-use crate::arguments;
+use crate::arguments::{self, AuditorAct};
 use crate::progress::interruptible;
 use crate::{Exit, OrExit, Outcome};
 
@@ -49,14 +51,15 @@ fn begin(arguments: &arguments::Watch, stop: Arc<AtomicBool>) -> anyhow::Result<
     let folder = data(arguments.place.data.as_ref()).map_err(|ended| ended.1)?;
     let home = Home::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
     let _lock = lock(&folder)?;
+    remove_leftovers(&folder).with_context(|| format!("cannot clean {}", folder.display()))?;
     let policy = Policy::read(&arguments.policy.clone().unwrap_or_else(|| folder.join("policy.toml")))?;
     let chain = Chain::connect(&settings)?;
     for address in &policy.committee.contracts {
         committee(&chain, *address)?;
     }
+    let keys = AuditorKeys::open(&folder.join(auditor::FILE), || passphrase_of(None))?;
     let key = wallet::open(&settings)?;
-    // One account must not send from two processes at once, whatever folders they have.
-    let _account = lock(&settings.home.path().join("accounts").join(key.address().to_string()))?;
+    let _account = lock_account(settings.home.path(), key.address())?;
     let journal = Records::open(&folder.join(JOURNAL))?;
     let store = arguments.store.clone().unwrap_or_else(|| folder.join("store"));
     if arguments.store.is_none() {
@@ -75,12 +78,39 @@ fn begin(arguments: &arguments::Watch, stop: Arc<AtomicBool>) -> anyhow::Result<
         policy,
         program: Program::this(),
         seal: State::of(&folder).seed()?,
+        keys: keys.map(Arc::new),
+        entrusted: Entrusted::default(),
         stop,
     };
     let mut watcher = Watcher::new(&chain, &settings, &journal, key, place, metrics)?;
     tracing::info!("{} watches the market {} on chain {}", watcher.account(), chain.market, chain.id);
     watcher.run(pause)?;
     tracing::info!("ended");
+    Ok(())
+}
+
+pub fn auditor(arguments: &arguments::Auditor) -> Outcome<()> {
+    let folder = data(arguments.place.data.as_ref())?;
+    keys_of(&folder, arguments).or_exit(Exit::Host)
+}
+
+fn keys_of(folder: &Path, arguments: &arguments::Auditor) -> anyhow::Result<()> {
+    Home::open(folder).with_context(|| format!("cannot use {}", folder.display()))?;
+    let path = folder.join(auditor::FILE);
+    let keys = match arguments.act {
+        AuditorAct::New => {
+            let made = "A key is made for you: clients encrypt to it what they disclose to you.";
+            AuditorKeys::make(&path, || passphrase_of(Some(made)))?
+        }
+        AuditorAct::Show => AuditorKeys::open(&path, || passphrase_of(None))?
+            .with_context(|| format!("there is no {}: `fedmkt-verify auditor new`", path.display()))?,
+    };
+    let mut out = std::io::stdout().lock();
+    if arguments.place.json {
+        writeln!(out, "{}", json!({ "recipients": keys.recipients().collect::<Vec<_>>() }))?;
+    } else {
+        keys.recipients().try_for_each(|recipient| writeln!(out, "{recipient}"))?;
+    }
     Ok(())
 }
 
@@ -98,7 +128,7 @@ fn change_stake(arguments: &arguments::Stake) -> anyhow::Result<()> {
     if !matches!(arguments.change, arguments::Change::Show) {
         Home::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
         let _lock = lock(&folder)?;
-        let _account = lock(&settings.home.path().join("accounts").join(account.to_string()))?;
+        let _account = lock_account(settings.home.path(), account)?;
         let journal = Records::open(&folder.join(JOURNAL))?;
         let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(&settings)? };
         let send = |name: &str, call: Vec<u8>| -> anyhow::Result<()> {

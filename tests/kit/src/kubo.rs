@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use fedmkt_store::Endpoint;
 
+/// The profile by which CIDs of files are made.
 pub const PROFILE: &str = "unixfs-v1-2025";
 
 /// Kubo's program with a repository.
@@ -19,6 +20,9 @@ pub struct Repository {
 
 impl Repository {
     /// `None`, said loudly, when there is no Kubo: neither where `FEDMKT_KUBO` says nor as `ipfs` on the PATH.
+    ///
+    /// # Panics
+    /// When the program that `FEDMKT_KUBO` names cannot be run, or makes no repository.
     pub fn find(test: &str) -> Option<Self> {
         let named = std::env::var_os("FEDMKT_KUBO");
         let program = named.clone().unwrap_or_else(|| "ipfs".into());
@@ -39,6 +43,7 @@ impl Repository {
         Some(repository)
     }
 
+    /// The program with these arguments, for this repository.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).env("IPFS_PATH", self.folder.path()).env("IPFS_TELEMETRY", "off");
@@ -46,17 +51,25 @@ impl Repository {
         command
     }
 
+    /// Runs the program and gives what it printed.
+    ///
+    /// # Panics
+    /// When it fails.
     pub fn run(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().expect("Kubo runs");
         assert!(output.status.success(), "ipfs {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text").trim().to_string()
     }
 
+    /// The repository's folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Starts the node.
+    ///
+    /// # Panics
+    /// When it does not start.
     pub fn start(self) -> Daemon {
         let (child, rpc, gateway) = start(&self);
         Daemon { repository: self, child, rpc, gateway }
@@ -82,6 +95,7 @@ fn start(repository: &Repository) -> (Child, Endpoint, Endpoint) {
 
 /// A node that runs, until this is dropped.
 pub struct Daemon {
+    /// What it keeps.
     pub repository: Repository,
     child: Child,
     /// The address of its RPC.
@@ -91,18 +105,27 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// As [`Repository::find`].
+    /// As [`Repository::find`] and [`Repository::start`].
+    ///
+    /// # Panics
+    /// As these.
     pub fn find(test: &str) -> Option<Self> {
         Repository::find(test).map(Repository::start)
     }
 
     /// As a power cut would end it.
+    ///
+    /// # Panics
+    /// When it has ended already.
     pub fn kill(&mut self) {
         self.child.kill().expect("it was running");
         self.child.wait().expect("it was running");
     }
 
     /// Starts it again after [`Self::kill`]; its addresses are others then.
+    ///
+    /// # Panics
+    /// When it does not start.
     pub fn restart(&mut self) {
         (self.child, self.rpc, self.gateway) = start(&self.repository);
     }
