@@ -140,6 +140,8 @@ pub struct Board {
     pub events: usize,
     /// The block up to which events were asked for.
     pub block: u64,
+    /// The file in which events are kept.
+    cache: PathBuf,
 }
 
 /// Up to where events are kept.
@@ -203,32 +205,32 @@ impl Board {
             }
             Some(&RunDrawn::SIGNATURE_HASH) => {
                 let event = RunDrawn::decode_log(data).map_err(|_| strange("a run"))?.data;
-                self.slot(event.slot).ok_or_else(|| strange("an unknown slot"))?.run_id = Some(event.runId);
+                self.slot_mut(event.slot).ok_or_else(|| strange("an unknown slot"))?.run_id = Some(event.runId);
             }
             Some(&Submitted::SIGNATURE_HASH) => {
                 let event = Submitted::decode_log(data).map_err(|_| strange("a submission"))?.data;
-                let slot = self.slot(event.slot).ok_or_else(|| strange("an unknown slot"))?;
+                let slot = self.slot_mut(event.slot).ok_or_else(|| strange("an unknown slot"))?;
                 slot.challenge_until = event.challengeUntil.to();
                 slot.submission = Some((event.run, event.submission));
             }
             Some(&LotteryHeld::SIGNATURE_HASH) => {
                 let event = LotteryHeld::decode_log(data).map_err(|_| strange("a lottery"))?.data;
-                self.slot(event.slot).ok_or_else(|| strange("an unknown slot"))?.lottery_held = true;
+                self.slot_mut(event.slot).ok_or_else(|| strange("an unknown slot"))?.lottery_held = true;
             }
             Some(&AuditDue::SIGNATURE_HASH) => {
                 let event = AuditDue::decode_log(data).map_err(|_| strange("an audit"))?.data;
-                let slot = self.slot(event.slot).ok_or_else(|| strange("an unknown slot"))?;
+                let slot = self.slot_mut(event.slot).ok_or_else(|| strange("an unknown slot"))?;
                 (slot.disclose_until, slot.audited) = (Some(event.discloseUntil.to()), true);
             }
             Some(&Disclosed::SIGNATURE_HASH) => {
                 let event = Disclosed::decode_log(data).map_err(|_| strange("a disclosure"))?.data;
-                let slot = self.slot(event.slot).ok_or_else(|| strange("an unknown slot"))?;
+                let slot = self.slot_mut(event.slot).ok_or_else(|| strange("an unknown slot"))?;
                 (slot.disclose_until, slot.challenge_until) = (None, event.challengeUntil.to());
                 slot.disclosed = submission::cid_of(&event.capsule);
             }
             Some(&SlotEnded::SIGNATURE_HASH) => {
                 let event = SlotEnded::decode_log(data).map_err(|_| strange("the end of a slot"))?.data;
-                self.slot(event.slot).ok_or_else(|| strange("an unknown slot"))?.ending = Some(event.ending);
+                self.slot_mut(event.slot).ok_or_else(|| strange("an unknown slot"))?.ending = Some(event.ending);
                 let job = self.jobs.get_mut(&event.job).ok_or_else(|| strange("an unknown job"))?;
                 if event.ending != PAID && !job.closed {
                     job.open += 1;
@@ -242,21 +244,26 @@ impl Board {
         Ok(())
     }
 
-    fn slot(&mut self, id: B256) -> Option<&mut Slot> {
+    fn slot_mut(&mut self, id: B256) -> Option<&mut Slot> {
         self.slots.get_mut(&id)
     }
 
     /// The job that a person means: its id, or a CID under which exactly one job can still be accepted, or was posted.
     ///
     /// # Errors
-    /// When there is none, or several.
-    pub fn job(&self, reference: &Reference, now: u64) -> anyhow::Result<&Job> {
+    /// When there is none, or several, or the node keeps it back.
+    pub fn job(&self, chain: &Chain, reference: &Reference) -> anyhow::Result<&Job> {
         let cid = match reference {
             Reference::Id(id) => {
-                return self.jobs.get(id).with_context(|| format!("there is no job {id} in this market"));
+                return match self.jobs.get(id) {
+                    Some(job) => Ok(job),
+                    None if chain.has_job(*id, self.block.into())? => Err(self.kept_back(&format!("job {id}"))),
+                    None => bail!("there is no job {id} in this market"),
+                };
             }
             Reference::Cid(cid) => cid,
         };
+        let now = chain.latest()?.time;
         let posted: Vec<&Job> = self.jobs.values().filter(|job| job.cid() == *cid).collect();
         let open: Vec<&&Job> = posted.iter().filter(|job| job.is_open(now)).collect();
         match (&open[..], &posted[..]) {
@@ -268,6 +275,47 @@ impl Board {
                 bail!("{cid} was posted more than once: name one of\n  {}", ids.join("\n  "))
             }
         }
+    }
+
+    /// A slot of this market.
+    ///
+    /// # Errors
+    /// When there is none, or the node keeps it back.
+    pub fn slot(&self, chain: &Chain, id: B256) -> anyhow::Result<&Slot> {
+        match self.slots.get(&id) {
+            Some(slot) => Ok(slot),
+            None if self.lacks(chain, id)? => Err(self.kept_back(&format!("slot {id}"))),
+            None => bail!("there is no slot {id} in this market"),
+        }
+    }
+
+    /// Compares the board with slots that were written down when they were taken.
+    ///
+    /// # Errors
+    /// When the chain has one of which no event came.
+    pub fn must_have(&self, chain: &Chain, slots: impl IntoIterator<Item = B256>) -> anyhow::Result<()> {
+        slots.into_iter().filter(|id| !self.slots.contains_key(id)).try_for_each(|id| match self.lacks(chain, id)? {
+            true => Err(self.kept_back(&format!("slot {id}"))),
+            false => Ok(()),
+        })
+    }
+
+    /// Whether the chain had this slot where the events end. One that is taken later is no sign of anything.
+    fn lacks(&self, chain: &Chain, id: B256) -> anyhow::Result<bool> {
+        Ok(chain.call(chain.market().getSlot(id).block(self.block.into()))?.state != 0)
+    }
+
+    /// The node gave less than there is. What came from it is not kept.
+    fn kept_back(&self, what: &str) -> anyhow::Error {
+        let removed = std::fs::remove_file(&self.cache);
+        let hint = match removed {
+            Ok(()) => "what it gave was thrown away".to_owned(),
+            Err(_) => format!("delete {}, which has what it gave", self.cache.display()),
+        };
+        anyhow!(
+            "the node keeps events back: the market has {what}, and no event of it came. Use another node, or a \
+             `from-block` that is not too late; {hint}"
+        )
     }
 
     /// The challenges of a slot, in the order in which they were opened.
@@ -395,7 +443,7 @@ impl Follower {
         }
         bar.finish_and_clear();
         let mut board = self.deep.clone();
-        board.block = latest.number;
+        (board.block, board.cache) = (latest.number, path.clone());
         young.iter().try_for_each(|log| board.apply(chain, log))?;
         Ok(board)
     }

@@ -27,6 +27,7 @@ use fedmkt_core::manifest::PROFILE;
 
 use crate::amount::Amount;
 use crate::settings::Settings;
+use crate::transport::Bounded;
 
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 const ANSWER_TIME: Duration = Duration::from_secs(60);
@@ -98,7 +99,7 @@ impl Chain {
         let client = reqwest::Client::builder().connect_timeout(CONNECT_TIME).timeout(ANSWER_TIME).build()?;
         // The number of units is no limit: nodes that have one say so.
         let again = RetryBackoffLayer::new_with_policy(RETRIES, RETRY_AFTER, u64::from(u32::MAX), Again);
-        let client = ClientBuilder::default().layer(again).http_with_client(client, url.clone());
+        let client = ClientBuilder::default().layer(again).transport(Bounded::new(client, url.clone()), false);
         let mut chain = Self {
             runtime,
             provider: RootProvider::<Ethereum>::new(client).erased(),
@@ -215,6 +216,19 @@ impl Chain {
     /// What the market owes an account.
     pub fn owed(&self, token: Address, account: Address) -> anyhow::Result<U256> {
         self.call(self.market().owed(token, account))
+    }
+
+    /// Whether the market has a job, at a block.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub fn has_job(&self, id: B256, at: BlockId) -> anyhow::Result<bool> {
+        match self.wait(async { self.market().getJob(id).block(at).call().await }) {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_revert_data().is_some() => Ok(false),
+            Err(alloy::contract::Error::TransportError(error)) => Err(sentence(&error)),
+            Err(error) => Err(anyhow!("the contract gave a strange answer: {error}")),
+        }
     }
 
     /// What an account has of the chain's own coin.

@@ -32,4 +32,5 @@ pub mod send;
 pub mod settings;
 pub mod submission;
 pub mod terminal;
+mod transport;
 pub mod wallet;

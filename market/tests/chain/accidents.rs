@@ -16,6 +16,31 @@ use crate::proxy::Proxy;
 
 const TOKEN: u128 = 1_000_000_000_000_000_000;
 
+/// Starts a command again and again and ends it as a power cut would, with all that it has started, each time after
+/// another time; then lets it come to its end. What is true afterwards must not depend on when it was met.
+fn killed(mut command: impl FnMut() -> Command, pauses: impl IntoIterator<Item = u64>) -> Done {
+    for pause in pauses {
+        let mut command = command();
+        let mut child =
+            command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        std::thread::sleep(Duration::from_millis(pause));
+        let group = format!("-{}", child.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _ = child.wait();
+    }
+    command().output().expect("it runs").into()
+}
+
+/// Times at which a command is met, in milliseconds: others in every run, told if the test fails.
+fn moments(most: u64) -> Vec<u64> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).expect("randomness");
+    let moments: Vec<u64> =
+        random.chunks(4).map(|four| u64::from(u32::from_le_bytes(four.try_into().expect("four"))) % most).collect();
+    println!("killed after {moments:?} ms");
+    moments
+}
+
 #[test]
 fn a_client_that_is_killed_again_and_again_accepts_and_submits_once() {
     let Some(net) = Devnet::start("killed clients") else { return };
@@ -24,17 +49,7 @@ fn a_client_that_is_killed_again_and_again_accepts_and_submits_once() {
     let job = sponsor.post(&net, &cid, 5, "100").text().to_owned();
     client.write_data(1);
     sponsor.hand(&cid, &client);
-    // What is true afterwards does not depend on where these meet it.
-    for pause in [50, 400, 900, 1500, 2500, 4000, 6000] {
-        let mut work = client.work(&cid);
-        let mut child = work.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-        std::thread::sleep(Duration::from_millis(pause));
-        // Whatever it has started dies with it.
-        let group = format!("-{}", child.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
-        let _ = child.wait();
-    }
-    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs"));
+    let done = killed(|| client.work(&cid), [50, 400, 900, 1500, 2500, 4000, 6000]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     let shown = client.fedmkt(&["job", "show", &job, "--json"]).json();
     assert_eq!(shown["taken"].as_array().map(Vec::len), Some(1), "one slot");
@@ -45,27 +60,83 @@ fn a_client_that_is_killed_again_and_again_accepts_and_submits_once() {
 }
 
 #[test]
-fn a_network_that_drops_delays_and_repeats_changes_nothing() {
-    let Some(net) = Devnet::start("a bad network") else { return };
-    let (mut sponsor, mut client) = (Party::new(&net), Party::new(&net));
-    let proxy = Proxy::start(&net.address);
-    sponsor.rpc = proxy.url();
-    client.rpc = proxy.url();
+fn whoever_is_killed_at_whatever_moment_does_everything_once() {
+    let Some(net) = Devnet::start("killed parties") else { return };
+    let sponsor = Party::new(&net);
     let cid = sponsor.publish(|_| {});
-    let job = sponsor.post(&net, &cid, 2, "100").text().to_owned();
-    client.write_data(1);
-    sponsor.hand(&cid, &client);
-    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
-    assert_eq!(done["status"], "done");
+    let posted = killed(|| sponsor.post_command(&net, &cid, 3, "100", &[]), moments(2500));
+    let job = posted.text().to_owned();
+    assert_eq!(net.tokens(&sponsor.account), FUNDS - 300 * TOKEN, "one offer");
+
+    let clients: Vec<Party> = (0..2).map(|_| Party::new(&net)).collect();
+    let mut slots = Vec::new();
+    for (seed, client) in (0..).zip(&clients) {
+        client.write_data(seed);
+        sponsor.hand(&cid, client);
+        let accept = ["accept", &cid, "--grant", "data=data", "--yes", "--json"];
+        let accepted = killed(|| client.command("fedmkt", &accept), moments(6000)).json();
+        let run =
+            [&cid, "--grant", "data=data", "--out", "out", "--run-id", accepted["run_id"].as_str().expect("an id")];
+        let run = [&run[..], &["--yes", "--json"]].concat();
+        let receipt = killed(|| client.command("fedmkt-run", &run), moments(2000)).json();
+        let slot = accepted["slot"].as_str().expect("a slot").to_owned();
+        let submit = ["submit", &slot, "--receipt", receipt["receipt"].as_str().expect("a receipt")];
+        killed(|| client.command("fedmkt", &submit), moments(3000)).text();
+        slots.push(slot);
+    }
+    let shown = sponsor.fedmkt(&["job", "show", &job, "--json"]).json();
+    assert_eq!(shown["taken"].as_array().map(Vec::len), Some(2), "a slot for each");
+
+    killed(|| sponsor.command("fedmkt", &["job", "approve", &slots[0], "--yes"]), moments(2500)).text();
+    killed(|| sponsor.command("fedmkt", &["job", "cancel", &job]), moments(2500)).text();
     net.wait(3601);
-    client.fedmkt(&["claim"]).text();
+    for party in clients.iter().chain([&sponsor]) {
+        killed(|| party.command("fedmkt", &["claim"]), moments(4000)).text();
+    }
+    for client in &clients {
+        assert_eq!(net.tokens(&client.account), FUNDS + 100 * TOKEN, "paid once");
+    }
+    assert_eq!(net.tokens(&sponsor.account), FUNDS - 200 * TOKEN, "the open slot's reward is back");
+    assert_eq!(net.tokens(&net.market), 0);
+}
+
+#[test]
+fn a_network_that_drops_delays_repeats_and_reorders_changes_nothing() {
+    let Some(net) = Devnet::start("a bad network") else { return };
+    let proxy = Proxy::bad(&net.address);
+    let party = || {
+        let mut party = Party::new(&net);
+        party.rpc = proxy.url();
+        party
+    };
+    let (sponsor, clients) = (party(), [party(), party()]);
+    let cid = sponsor.publish(|_| {});
+    let job = sponsor.post(&net, &cid, 3, "100").text().to_owned();
+    // At the same time, so that there are answers that can be overtaken.
+    std::thread::scope(|scope| {
+        for (seed, client) in (1..).zip(&clients) {
+            client.write_data(seed);
+            sponsor.hand(&cid, client);
+            let cid = &cid;
+            scope.spawn(move || {
+                let done = Done::from(client.work(cid).output().expect("fedmkt-run runs")).json();
+                assert_eq!(done["status"], "done");
+            });
+        }
+    });
+    net.wait(3601);
+    clients.iter().for_each(|client| drop(client.fedmkt(&["claim"]).text()));
     sponsor.fedmkt(&["job", "cancel", &job]).text();
     sponsor.fedmkt(&["claim"]).text();
-    assert_eq!(net.tokens(&client.account), FUNDS + 100 * TOKEN);
-    assert_eq!(net.tokens(&sponsor.account), FUNDS - 100 * TOKEN);
+    for client in &clients {
+        assert_eq!(net.tokens(&client.account), FUNDS + 100 * TOKEN);
+    }
+    assert_eq!(net.tokens(&sponsor.account), FUNDS - 200 * TOKEN);
     assert_eq!(net.tokens(&net.market), 0);
-    let (dropped, repeated) = proxy.counts();
-    assert!(dropped > 5 && repeated > 5, "the network was bad: {dropped} {repeated}");
+    let counts = proxy.counts();
+    for count in [&counts.dropped, &counts.repeated, &counts.overtaken] {
+        assert!(count.load(Ordering::Relaxed) > 5, "the network was bad: {counts:?}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::devnet::{Devnet, PERMIT};
-use crate::party::{FUNDS, Party};
+use crate::party::{Done, FUNDS, Party};
 
 #[test]
 fn what_is_wrong_is_told_and_nothing_is_sent() {
@@ -122,4 +122,54 @@ fn an_allowance_that_is_too_small_is_taken_back_before_it_is_raised() {
     let [one, none, all] = values.as_slice() else { panic!("{values:?}") };
     assert_eq!((*one, *none), (&*format!("0x{}", word("1")), &*format!("0x{}", word("0"))));
     assert!(*all > *one, "the reward and what goes with it: {all}");
+}
+
+#[test]
+fn a_token_with_77_decimals_is_counted_in_its_units_and_pays() {
+    let Some(mut net) = Devnet::start("a token with 77 decimals") else { return };
+    net.use_token_with_decimals(77);
+    let (sponsor, client) = (Party::new(&net), Party::new(&net));
+    let cid = sponsor.publish(|_| {});
+    sponsor.post(&net, &cid, 1, "100").fails(3, "write \"100\" in units");
+    let posted = sponsor.post(&net, &cid, 1, "100units");
+    assert!(posted.stderr.contains("100 units of tokens"), "{}", posted.stderr);
+    let listed = sponsor.fedmkt(&["job", "list"]);
+    assert!(listed.text().contains("100 units of tokens"), "{}", listed.stdout);
+    client.write_data(1);
+    sponsor.hand(&cid, &client);
+    assert_eq!(client.work(&cid).output().expect("fedmkt-run runs").status.code(), Some(0));
+    net.wait(3601);
+    assert_eq!(client.fedmkt(&["claim"]).text(), format!("200 units of tokens for {}", client.account));
+    assert_eq!(net.tokens(&client.account), FUNDS + 100);
+}
+
+#[test]
+fn what_comes_after_its_deadline_is_told_and_costs_nothing() {
+    let Some(net) = Devnet::start("deadlines in the past") else { return };
+    let (sponsor, client) = (Party::new(&net), Party::new(&net));
+    let cid = sponsor.publish(|_| {});
+    sponsor.post_with(&net, &cid, 1, "1", &["--accept-for", "0s"]).fails(3, "acceptUntil");
+    assert_eq!(net.tokens(&sponsor.account), FUNDS, "nothing was posted");
+    client.write_data(1);
+    sponsor.hand(&cid, &client);
+    let accept = ["accept", &cid, "--grant", "data=data", "--yes", "--json"];
+    let late = sponsor.post_with(&net, &cid, 1, "1", &["--accept-for", "1h"]).text().to_owned();
+    net.wait(3601);
+    client.fedmkt(&accept).fails(3, "its time has passed");
+    assert_eq!(net.tokens(&client.account), FUNDS, "no bond");
+    assert_eq!(sponsor.fedmkt(&["job", "list", "--json"]).json(), json!([]));
+    sponsor.fedmkt(&["job", "cancel", &late]).text();
+
+    let job = sponsor.post(&net, &cid, 1, "1").text().to_owned();
+    let accept = ["accept", &job, "--grant", "data=data", "--yes", "--json"];
+    let taken = client.fedmkt(&accept).json();
+    let run = [&cid, "--grant", "data=data", "--out", "out", "--yes", "--json", "--run-id"];
+    let run = [&run[..], &[taken["run_id"].as_str().expect("an id")]].concat();
+    let done = Done::from(client.command("fedmkt-run", &run).output().expect("fedmkt-run runs")).json();
+    net.wait(3601);
+    let slot = taken["slot"].as_str().expect("a slot");
+    let receipt = done["receipt"].as_str().expect("a receipt");
+    client.fedmkt(&["submit", slot, "--receipt", receipt]).fails(3, "too late");
+    let status = client.fedmkt(&["status", "--json"]).json();
+    assert!(status[0]["next"].as_str().is_some_and(|next| next.contains("too late to submit")), "{status}");
 }

@@ -18,6 +18,7 @@ pub const CLIENT_WRONG: u8 = 3;
 /// Selectors of functions of the token.
 pub const PERMIT: &str = "d505accf";
 pub const DOMAIN_SEPARATOR: &str = "3644e515";
+const DECIMALS: &str = "313ce567";
 
 /// Where the arbitrator lies that says what a test wants.
 const ARBITRATOR: &str = "0x00000000000000000000000000000000000a4b17";
@@ -156,6 +157,19 @@ impl Devnet {
             code = code.replace(&found, &format!("63{other:08x}"));
         }
         self.token = format!("0x{:038x}{:02x}", 0x70cu32, functions.len());
+        self.ask("anvil_setCode", json!([self.token, code]));
+    }
+
+    /// From now on the token is one that says that it has so many decimals, and is the other one in everything else.
+    pub fn use_token_with_decimals(&mut self, decimals: u8) {
+        // calldataload(0) >> 224 == decimals() ? return decimals : delegatecall the other one with all that was said
+        let code = format!(
+            "0x60003560e01c63{DECIMALS}1460485736600060003760006000366000\
+             73{}5af43d600060003e604357\
+             3d6000fd5b3d6000f35b60{decimals:02x}60005260206000f3",
+            self.token.trim_start_matches("0x").to_lowercase()
+        );
+        self.token = format!("0x{:038x}{decimals:02x}", 0xdecu32);
         self.ask("anvil_setCode", json!([self.token, code]));
     }
 

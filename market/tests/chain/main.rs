@@ -10,6 +10,8 @@ mod board;
 mod devnet;
 mod disputes;
 mod happy_path;
+mod lies;
+mod network;
 mod party;
 mod permits;
 mod proxy;

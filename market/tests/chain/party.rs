@@ -97,6 +97,12 @@ impl Party {
         fs::write(self.path("home/identity.age"), age::encrypt(&key, &secret).expect("encrypted")).expect("a file");
     }
 
+    /// From now on this party's programs have this variable, and no other value of it.
+    pub fn set(&mut self, variable: &'static str, value: String) {
+        self.settings.retain(|(name, _)| *name != variable);
+        self.settings.push((variable, value));
+    }
+
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         self.folder.path().join(path)
     }

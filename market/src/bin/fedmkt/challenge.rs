@@ -77,8 +77,8 @@ pub fn run(command: &Command, settings: &Settings, out: &mut dyn Write) -> anyho
     }
 }
 
-fn job_of(board: &Board, slot: B256) -> anyhow::Result<&Job> {
-    let slot = board.slots.get(&slot).with_context(|| format!("there is no slot {slot} in this market"))?;
+fn job_of<'a>(board: &'a Board, chain: &Chain, slot: B256) -> anyhow::Result<&'a Job> {
+    let slot = board.slot(chain, slot)?;
     Ok(&board.jobs[&slot.job])
 }
 
@@ -162,7 +162,7 @@ fn show(settings: &Settings, id: B256, json: bool, out: &mut dyn Write) -> anyho
     if json {
         return Ok(writeln!(out, "{:#}", object(challenge))?);
     }
-    let job = job_of(&board, challenge.slot)?;
+    let job = job_of(&board, &chain, challenge.slot)?;
     let kind = chain.token(job.terms.token)?;
     writeln!(out, "challenge   {id}  {}", challenge.state)?;
     writeln!(out, "slot        {}", challenge.slot)?;
@@ -183,7 +183,7 @@ fn show(settings: &Settings, id: B256, json: bool, out: &mut dyn Write) -> anyho
 fn open(settings: &Settings, slot: B256, kind: Kind, yes: bool, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let chain = Chain::connect(settings)?;
     let board = Board::read(&chain, settings)?;
-    let job = job_of(&board, slot)?;
+    let job = job_of(&board, &chain, slot)?;
     let found = &board.slots[&slot];
     let (terms, token) = (&job.terms, chain.token(job.terms.token)?);
     let amount = |units: u128| token.amount(U256::from(units));
@@ -207,7 +207,7 @@ fn conclude(settings: &Settings, id: B256, json: bool, out: &mut dyn Write) -> a
     let chain = Chain::connect(settings)?;
     let (_, found) = dispute::standing(&chain, id)?;
     let board = Board::read(&chain, settings)?;
-    let job = job_of(&board, found.slot)?;
+    let job = job_of(&board, &chain, found.slot)?;
     let journal = journal::open(settings)?;
     let in_time = chain.latest()?.time <= found.deadline.to::<u64>();
     let is_answered = in_time && dispute::answer(&chain, &job.terms, id)?.is_some();

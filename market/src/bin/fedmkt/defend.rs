@@ -89,8 +89,9 @@ pub fn run(arguments: &Defend, settings: &Settings, store: &CachedStore, out: &m
         Ok((board, now, sure))
     };
     let (mut board, mut now, mut sure) = look(&mut follower)?;
+    work::must_have_all(&board, &chain, settings, client)?;
     for id in &arguments.slots {
-        let slot = board.slots.get(id).with_context(|| format!("there is no slot {id} in this market"))?;
+        let slot = board.slot(&chain, *id)?;
         if slot.client != client {
             bail!("slot {id} is that of {}: name its wallet with --wallet", slot.client);
         }

@@ -191,7 +191,7 @@ fn show(settings: &Settings, reference: &Reference, json: bool, out: &mut dyn Wr
     let chain = Chain::connect(settings)?;
     let board = Board::read(&chain, settings)?;
     let now = chain.latest()?.time;
-    let job = board.job(reference, now)?;
+    let job = board.job(&chain, reference)?;
     if json {
         let mut object = job_json(&chain, job, now)?;
         object["taken"] = board.slots_of(job.id).map(slot_json).collect();
@@ -217,7 +217,7 @@ fn show(settings: &Settings, reference: &Reference, json: bool, out: &mut dyn Wr
 fn submissions(settings: &Settings, reference: &Reference, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let chain = Chain::connect(settings)?;
     let board = Board::read(&chain, settings)?;
-    let job = board.job(reference, chain.latest()?.time)?;
+    let job = board.job(&chain, reference)?;
     let slots: Vec<&Slot> = board.slots_of(job.id).filter(|slot| slot.submission.is_some()).collect();
     if json {
         let objects: Vec<Value> = slots.iter().map(|slot| slot_json(slot)).collect();
@@ -242,7 +242,7 @@ fn submissions(settings: &Settings, reference: &Reference, json: bool, out: &mut
 fn cancel(settings: &Settings, reference: &Reference, out: &mut dyn Write) -> anyhow::Result<()> {
     let chain = Chain::connect(settings)?;
     let board = Board::read(&chain, settings)?;
-    let job = board.job(reference, chain.latest()?.time)?;
+    let job = board.job(&chain, reference)?;
     if job.closed {
         eprintln!("the job is closed already");
         return Ok(());
@@ -259,7 +259,7 @@ fn cancel(settings: &Settings, reference: &Reference, out: &mut dyn Write) -> an
 fn approve(settings: &Settings, id: B256, yes: bool) -> anyhow::Result<()> {
     let chain = Chain::connect(settings)?;
     let board = Board::read(&chain, settings)?;
-    let slot = board.slots.get(&id).with_context(|| format!("there is no slot {id} in this market"))?;
+    let slot = board.slot(&chain, id)?;
     if let Some(ending) = slot.ending {
         eprintln!("the slot has ended already: {}", slot.state());
         return if ending == PAID { Ok(()) } else { Err(Refused.into()) };
@@ -279,7 +279,7 @@ fn fetch(arguments: &Fetch, settings: &Settings, store: &CachedStore, out: &mut 
     let chain = Chain::connect(settings)?;
     let board = Board::read(&chain, settings)?;
     let id = arguments.slot;
-    let slot = board.slots.get(&id).with_context(|| format!("there is no slot {id} in this market"))?;
+    let slot = board.slot(&chain, id)?;
     let Some((_, submitted)) = &slot.submission else { bail!("slot {id} has no submission yet") };
     let Some(bundle) = submission::cid_of(&submitted.bundle) else {
         bail!("slot {id} has no results: the run ended as {:?}", status(submitted.status))

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use alloy::eips::BlockId;
 use alloy::primitives::aliases::{U24, U40};
 use alloy::primitives::{Address, B256, U256};
 use alloy::sol_types::SolValue;
@@ -130,36 +131,27 @@ pub fn run(post: &Post, settings: &Settings, store: &CachedStore, out: &mut dyn 
         journal.put(&key, &begun)?;
     }
     let id = ids::job_id(chain.id, chain.market, sponsor, &terms);
-    let posted = is_posted(&chain, id)?;
+    let posted = chain.has_job(id, BlockId::latest())?;
     if !posted {
         let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(settings)? };
         let call = chain.market().post(terms.clone()).calldata().to_vec();
         if let Err(error) = pay(&sender, &format!("post {id}"), terms.token, total, call) {
             // An offer that the market refuses is not gone on with.
-            if !is_posted(&chain, id)? && !is_on_its_way(&journal, id)? {
+            if !chain.has_job(id, BlockId::latest())? && !is_on_its_way(&journal, id)? {
                 journal.remove(&key)?;
             }
             return Err(error);
         }
     }
-    journal.remove(&key)?;
     if post.json {
         let object = json!({ "job": id, "cid": post.job.to_string(), "sponsor": sponsor, "escrow": total.to_string() });
         writeln!(out, "{object:#}")?;
     } else {
         writeln!(out, "{id}")?;
     }
-    Ok(())
-}
-
-fn is_posted(chain: &Chain, id: B256) -> anyhow::Result<bool> {
-    let answer = chain.wait(async { chain.market().getJob(id).call().await });
-    match answer {
-        Ok(_) => Ok(true),
-        Err(error) if error.as_revert_data().is_some() => Ok(false),
-        Err(alloy::contract::Error::TransportError(error)) => Err(fedmkt_market::chain::sentence(&error)),
-        Err(error) => Err(error.into()),
-    }
+    out.flush()?;
+    // Only now: whoever has not read the id runs the same command again, which must not offer a second reward.
+    journal.remove(&key)
 }
 
 fn is_on_its_way(journal: &Records, id: B256) -> anyhow::Result<bool> {

@@ -150,7 +150,7 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &CachedStore, out:
     let chain = Chain::connect(settings)?;
     let board = Board::read(&chain, settings)?;
     let now = chain.latest()?.time;
-    let posted = board.job(&arguments.job, now)?;
+    let posted = board.job(&chain, &arguments.job)?;
     let cid = posted.cid();
     let job = job::Job::load(&job::Reference::Cid(cid), store, &settings.home)?;
     let differences = terms::differences(&posted.terms, &cid, &job.manifest, job.root());
@@ -239,6 +239,13 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &CachedStore, out:
         }
     }
     let found = chain.call(chain.market().getSlot(taken.slot))?;
+    if found.state == 0 {
+        bail!(
+            "the node says that slot {} was accepted, and the market does not have it: use another node; the same command \
+             goes on",
+            taken.slot
+        );
+    }
     if found.state == ACCEPTED {
         draw(settings, &chain, &journal, &posted.terms, &mut taken)?;
     }
@@ -290,6 +297,12 @@ fn taken(journal: &Records, chain: &Chain, client: Address) -> anyhow::Result<Ve
     let all: Vec<(String, Taken)> = journal.all("slot/")?;
     let here = |taken: &Taken| (taken.chain, taken.market, taken.client) == (chain.id, chain.market, client);
     Ok(all.into_iter().map(|(_, taken)| taken).filter(here).collect())
+}
+
+/// Whoever relies on the board for all that is theirs must not miss what is written down.
+pub fn must_have_all(board: &Board, chain: &Chain, settings: &Settings, client: Address) -> anyhow::Result<()> {
+    let taken = taken(&journal::open(settings)?, chain, client)?;
+    board.must_have(chain, taken.into_iter().map(|taken| taken.slot))
 }
 
 /// The header that has the randomness after a block, once it counts; waits for it.
@@ -569,6 +582,7 @@ pub fn status(arguments: &Status, settings: &Settings, out: &mut dyn Write) -> a
     let client = wallet::address(settings)?;
     let chain = Chain::connect(settings)?;
     let board = Board::read(&chain, settings)?;
+    must_have_all(&board, &chain, settings, client)?;
     let now = chain.latest()?.time;
     let mut slots: Vec<&Slot> =
         board.slots.values().filter(|slot| slot.client == client && (arguments.all || slot.ending.is_none())).collect();
@@ -605,6 +619,7 @@ pub fn claim(arguments: &Claim, settings: &Settings, out: &mut dyn Write) -> any
     let account = wallet::address(settings)?;
     let chain = Chain::connect(settings)?;
     let board = Board::read(&chain, settings)?;
+    must_have_all(&board, &chain, settings, account)?;
     let journal = journal::open(settings)?;
     let mut sender = None;
     let mut key = || -> anyhow::Result<Sender<'_>> {
