@@ -1,6 +1,5 @@
 //! Programs that are killed, a network that loses and repeats, a chain that goes back.
 
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::devnet::Devnet;
 use crate::disputes::Program;
-use crate::party::{Done, FUNDS, Party};
+use crate::party::{Done, FUNDS, Party, killed_after};
 use crate::proxy::Proxy;
 
 const TOKEN: u128 = 1_000_000_000_000_000_000;
@@ -19,15 +18,7 @@ const TOKEN: u128 = 1_000_000_000_000_000_000;
 /// Starts a command again and again and ends it as a power cut would, with all that it has started, each time after
 /// another time; then lets it come to its end. What is true afterwards must not depend on when it was met.
 fn killed(mut command: impl FnMut() -> Command, pauses: impl IntoIterator<Item = u64>) -> Done {
-    for pause in pauses {
-        let mut command = command();
-        let mut child =
-            command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-        std::thread::sleep(Duration::from_millis(pause));
-        let group = format!("-{}", child.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
-        let _ = child.wait();
-    }
+    pauses.into_iter().for_each(|pause| killed_after(command(), pause));
     command().output().expect("it runs").into()
 }
 

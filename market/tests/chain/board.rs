@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Instant;
 
+use alloy::primitives::{B256, U256};
+use fedmkt_contracts::market::Terms;
 use fedmkt_market::board::Follower;
 use fedmkt_market::records::Records;
+use fedmkt_market::send::allow;
 use serde_json::{Value, json};
 
 use crate::devnet::Devnet;
@@ -62,4 +66,41 @@ fn a_node_that_is_behind_is_told_and_what_was_kept_stays() {
     assert_eq!(kept.len(), events, "nothing is cleared");
     net.ask("anvil_mine", json!([4 * MANY]));
     assert_eq!(follower.read(&program.chain).expect("events").events, events);
+}
+
+/// Prints how quick a listing is, for `docs/src/performance.md`.
+#[test]
+#[ignore = "it measures: run it with `--ignored --nocapture`, built with `--release`"]
+fn what_a_listing_of_thousands_of_jobs_takes() {
+    const JOBS: u64 = 10_000;
+    const AT_ONCE: u64 = 50;
+    let Some(net) = Devnet::start("a listing") else { return };
+    let sponsor = Party::new(&net);
+    let cid = sponsor.publish(|_| {});
+    sponsor.post(&net, &cid, 1, "0.001").text();
+    let program = Program::of(&sponsor, &net);
+    let market = program.chain.market();
+    let board = Follower::new(&program.chain, &program.settings).expect("a folder").read(&program.chain);
+    let terms = board.expect("events").jobs.into_values().next().expect("a job").terms;
+    let sender = program.sender();
+    allow(&sender, terms.token, U256::from(terms.reward) * U256::from(JOBS)).expect("allowed");
+    for first in (1..=JOBS).step_by(AT_ONCE as usize) {
+        let offer = |number| Terms { nonce: B256::from(U256::from(number)), ..terms.clone() };
+        let calls = (first..first + AT_ONCE).map(|number| market.post(offer(number)).calldata().clone()).collect();
+        let call = market.multicall(calls).calldata().to_vec();
+        sender.send(&format!("post from {first}"), program.chain.market, call).expect("posted");
+    }
+    net.ask("anvil_mine", json!([MANY]));
+    drop((sender, program));
+    for (how, clears) in [("all read from the node", true), ("all kept before", false), ("all kept before", false)] {
+        if clears {
+            fs::remove_dir_all(sponsor.path("home/market")).expect("removed");
+        }
+        let start = Instant::now();
+        let listed = sponsor.fedmkt(&["job", "list", "--json"]).json();
+        let seconds = start.elapsed().as_secs_f64();
+        let count = listed.as_array().expect("a list").len() as u64;
+        assert_eq!(count, JOBS + 1);
+        println!("{count} jobs listed in {seconds:.2} s, {:.0} events a second, {how}", count as f64 / seconds);
+    }
 }

@@ -21,7 +21,7 @@ use fedmkt_market::wallet;
 use fedmkt_runtime::home::Home;
 
 use crate::devnet::{CLIENT_RIGHT, CLIENT_WRONG, Devnet, EXECUTED};
-use crate::party::{Done, FUNDS, Party};
+use crate::party::{Done, FUNDS, Party, killed_after};
 
 const TOKEN: u128 = 1_000_000_000_000_000_000;
 
@@ -125,15 +125,6 @@ impl Program {
 /// Why something was refused.
 fn refusal<T>(result: anyhow::Result<T>) -> String {
     format!("{:#}", result.err().expect("refused"))
-}
-
-/// Starts a program and kills it, and whatever it has started, after so many milliseconds.
-fn killed_after(mut command: Command, pause: u64) {
-    let mut child = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-    std::thread::sleep(Duration::from_millis(pause));
-    let group = format!("-{}", child.id());
-    let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
-    let _ = child.wait();
 }
 
 fn changed(leaves: &[StateRoot], index: usize) -> Vec<StateRoot> {

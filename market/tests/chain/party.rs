@@ -1,9 +1,11 @@
 //! Somebody with a home, a wallet, a store and data.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::str::FromStr;
+use std::time::Duration;
 
 use cid::Cid;
 use fedmkt_core::manifest::Manifest;
@@ -202,4 +204,13 @@ pub fn key() -> (String, String) {
     let recipient = key.to_public().to_string();
     assert!(age::x25519::Recipient::from_str(&recipient).is_ok());
     (key.to_string().expose_secret().to_owned(), recipient)
+}
+
+/// Starts a program and kills it, and whatever it has started, after so many milliseconds.
+pub fn killed_after(mut command: Command, pause: u64) {
+    let mut child = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    std::thread::sleep(Duration::from_millis(pause));
+    let group = format!("-{}", child.id());
+    let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+    let _ = child.wait();
 }
