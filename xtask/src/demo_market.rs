@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -143,6 +143,7 @@ pub fn run_market(workspace: &Workspace, before: &Before<'_>) -> Result<()> {
         "1h",
         "--yes",
     ];
+    let begun = Instant::now();
     sponsor.says("fedmkt", &offer)?;
     println!("{}", client.says("fedmkt", &["job", "list"])?);
     let grant = format!("data={}", before.data.display());
@@ -153,6 +154,7 @@ pub fn run_market(workspace: &Workspace, before: &Before<'_>) -> Result<()> {
     println!("   (an hour passes on this chain, in which anybody could have challenged the result)");
     pass_an_hour(workspace, &anvil)?;
     println!("   {}", client.says("fedmkt", &["claim"])?);
+    println!("   From the offer to the payment it took {} s.", begun.elapsed().as_secs());
 
     let end = (sponsor.balance(token)?, client.balance(token)?);
     let tokens = |units: u128| format!("{:>9}.{:02}", units / 10u128.pow(18), units / 10u128.pow(16) % 100);
