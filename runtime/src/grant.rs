@@ -5,7 +5,8 @@
 //! the capsule; memory grows with the number of files, not with their size.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,8 +16,9 @@ use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
 use fedmkt_core::manifest::{Disclosure, Manifest};
 use fedmkt_core::pack::{self, Kind, Layout, Pack, PackError};
 use fedmkt_core::roots::{Hash, Salt};
-use fedmkt_core::tree::{self, PAGE_BYTES, RootBuilder};
+use fedmkt_core::tree::{self, PAGE_BYTES};
 
+use crate::growing_root::PartRoots;
 use crate::identity::Identity;
 use crate::packed::{self, Packed};
 
@@ -202,18 +204,35 @@ impl Grant {
         })
     }
 
+    /// Writes the pack and gives its root.
     fn write(
         &self,
         file: &mut File,
         salted_by: Option<&Identity>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Hash, GrantError> {
-        let capsule = GrantError::Capsule;
-        let mut out = Sink { file: io::BufWriter::new(file), root: RootBuilder::new(), at: 0 };
-        out.push(self.layout.front()).map_err(capsule)?;
+        let mut roots = PartRoots::of_file(file, self.layout.total_bytes(), |at| {
+            self.copy(&*file, &mut |bytes| {
+                at(bytes);
+                progress(bytes);
+            })
+        })?;
+        let salt = salted_by.map_or(Salt::default(), |identity| identity.salt(&roots.root()));
+        let mut first = [0; PAGE_BYTES];
+        file.read_exact_at(&mut first, 0)?;
+        pack::set_salt(&mut first, salt);
+        file.write_all_at(&first, 0)?;
+        roots.update_first();
+        Ok(roots.root())
+    }
+
+    /// Writes the pack without a salt; `at` is told again and again how many bytes are there.
+    fn copy(&self, file: &File, at: &mut dyn FnMut(u64)) -> Result<(), GrantError> {
+        let mut out = Sink { file, at: 0 };
+        out.push(self.layout.front())?;
         let mut buffer = vec![0; 1 << 18];
         for (name, offset, length) in self.layout.files() {
-            out.zeros_to(offset).map_err(capsule)?;
+            out.at = offset;
             let path = self.path.join(name);
             let read = |error| GrantError::File { doing: "read", path: path.clone(), error };
             // What was a file when it was surveyed may have become a link, or a pipe that nobody writes to.
@@ -230,40 +249,26 @@ impl Grant {
                     break;
                 }
                 left -= count as u64;
-                out.push(&buffer[..count]).map_err(capsule)?;
-                progress(out.at);
+                out.push(&buffer[..count])?;
+                at(out.at);
             }
         }
-        out.zeros_to(self.layout.total_bytes()).map_err(capsule)?;
-        let Sink { file, root, .. } = out;
-        let file = file.into_inner().map_err(|error| capsule(error.into_error()))?;
-        let log2_size = tree::log2_size_for(self.layout.total_bytes());
-        let unsalted = root.finish(log2_size);
-        let salt = salted_by.map_or(Salt::default(), |identity| identity.salt(&unsalted.root));
-        let mut first = [0; PAGE_BYTES];
-        file.seek(SeekFrom::Start(0)).and_then(|_| file.read_exact(&mut first)).map_err(capsule)?;
-        pack::set_salt(&mut first, salt);
-        file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&first)).map_err(capsule)?;
-        Ok(unsalted.first_page.root_with(&tree::bytes_root(&first, PAGE_BYTES.trailing_zeros())))
+        at(self.layout.total_bytes());
+        Ok(())
     }
 }
 
+/// A file that is written from its beginning to its end. It is as long as it will be, and zero where nothing was written.
 struct Sink<'a> {
-    file: io::BufWriter<&'a mut File>,
-    root: RootBuilder,
+    file: &'a File,
     at: u64,
 }
 
 impl Sink<'_> {
     fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.root.push(bytes);
+        self.file.write_all_at(bytes, self.at)?;
         self.at += bytes.len() as u64;
         Ok(())
-    }
-
-    fn zeros_to(&mut self, offset: u64) -> io::Result<()> {
-        self.push(&vec![0; (offset - self.at) as usize])
     }
 }
 

@@ -18,6 +18,7 @@ pub mod engine;
 pub mod envelope;
 pub mod finish;
 pub mod grant;
+mod growing_root;
 pub mod home;
 pub mod identity;
 pub mod job;
