@@ -91,7 +91,8 @@ fn what_a_listing_of_thousands_of_jobs_takes() {
         sender.send(&format!("post from {first}"), program.chain.market, call).expect("posted");
     }
     net.ask("anvil_mine", json!([MANY]));
-    drop((sender, program));
+    drop(sender);
+    drop(program);
     for (how, clears) in [("all read from the node", true), ("all kept before", false), ("all kept before", false)] {
         if clears {
             fs::remove_dir_all(sponsor.path("home/market")).expect("removed");

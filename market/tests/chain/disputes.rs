@@ -2,7 +2,7 @@
 //! that says what the test wants.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use alloy::primitives::B256;
