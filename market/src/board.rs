@@ -305,16 +305,15 @@ impl Board {
         Ok(chain.call(chain.market().getSlot(id).block(self.block.into()))?.state != 0)
     }
 
-    /// The node gave less than there is. What came from it is not kept.
+    /// This node, or one that was asked before, gave less than there is. What is kept is of no use.
     fn kept_back(&self, what: &str) -> anyhow::Error {
-        let removed = std::fs::remove_file(&self.cache);
-        let hint = match removed {
-            Ok(()) => "what it gave was thrown away".to_owned(),
-            Err(_) => format!("delete {}, which has what it gave", self.cache.display()),
+        let hint = match std::fs::remove_file(&self.cache) {
+            Ok(()) => "What was kept is thrown away: run the command again".to_owned(),
+            Err(_) => format!("Delete {} and run the command again", self.cache.display()),
         };
         anyhow!(
-            "the node keeps events back: the market has {what}, and no event of it came. Use another node, or a \
-             `from-block` that is not too late; {hint}"
+            "a node keeps events back: the market has {what}, and no event of it came. {hint}; if it says this again, use \
+             another node, or set `from-block` to an earlier block"
         )
     }
 

@@ -1,5 +1,6 @@
 //! What must survive a crash: JSON values under names, in one file, each change whole and on disk before it counts.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ impl Records {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let start = Instant::now();
         loop {
-            match Database::create(path) {
+            match open_or_make(path) {
                 Ok(database) => return Ok(Self(database)),
                 Err(DatabaseError::DatabaseAlreadyOpen) if start.elapsed() < PATIENCE => {
                     std::thread::sleep(Duration::from_millis(50));
@@ -101,6 +102,23 @@ impl Records {
     }
 }
 
+/// Opens a database. One that is not there is made under another name first: a program that is killed meanwhile leaves no
+/// file that is none.
+fn open_or_make(path: &Path) -> Result<Database, DatabaseError> {
+    let is_there = path.try_exists().map_err(DatabaseError::from)?;
+    if !is_there {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new().prefix(".part-").tempfile_in(folder).map_err(DatabaseError::from)?;
+        drop(Database::create(file.path())?);
+        match file.persist_noclobber(path) {
+            // Somebody else was quicker.
+            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {}
+            made => drop(made.map_err(|error| DatabaseError::from(error.error))?),
+        }
+    }
+    Database::open(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +140,24 @@ mod tests {
         records.clear().expect("removed");
         assert_eq!(records.all::<u32>("").expect("nothing"), []);
         records.put("a", &1).expect("written");
+    }
+
+    #[test]
+    fn several_can_make_the_file_at_once_and_it_is_there_whole_or_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("records");
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let path = &path;
+                scope.spawn(move || {
+                    Records::open(path).expect("the file").put(&format!("a/{number}"), &number).expect("written")
+                });
+            }
+            // Whoever sees the file sees one that can be opened.
+            while !path.exists() {}
+            Records::open(&path).expect("the file");
+        });
+        assert_eq!(Records::open(&path).expect("the file").all::<u32>("a/").expect("records").len(), 8);
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
     }
 }

@@ -164,8 +164,8 @@ impl Devnet {
     pub fn use_token_with_decimals(&mut self, decimals: u8) {
         // calldataload(0) >> 224 == decimals() ? return decimals : delegatecall the other one with all that was said
         let code = format!(
-            "0x60003560e01c63{DECIMALS}1460485736600060003760006000366000\
-             73{}5af43d600060003e604357\
+            "0x60003560e01c63{DECIMALS}1460455736600060003760006000366000\
+             73{}5af43d600060003e604057\
              3d6000fd5b3d6000f35b60{decimals:02x}60005260206000f3",
             self.token.trim_start_matches("0x").to_lowercase()
         );

@@ -206,11 +206,16 @@ pub fn key() -> (String, String) {
     (key.to_string().expose_secret().to_owned(), recipient)
 }
 
-/// Starts a program and kills it, and whatever it has started, after so many milliseconds.
-pub fn killed_after(mut command: Command, pause: u64) {
-    let mut child = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+/// Starts a program and kills it, and whatever it has started, after so many milliseconds. What it did, if it was quicker.
+pub fn killed_after(mut command: Command, pause: u64) -> Option<Done> {
+    let command = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
     std::thread::sleep(Duration::from_millis(pause));
+    if child.try_wait().expect("a child").is_some() {
+        return Some(child.wait_with_output().expect("it ended").into());
+    }
     let group = format!("-{}", child.id());
     let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
     let _ = child.wait();
+    None
 }
