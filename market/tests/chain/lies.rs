@@ -141,7 +141,8 @@ fn events_that_are_kept_back_are_noticed_and_what_was_kept_of_them_is_not_used()
 #[test]
 fn events_that_cannot_be_are_refused() {
     let Some((net, mut sponsor, ..)) = market("false events") else { return };
-    let lies: [(fn(&mut Value), &str); 5] = [
+    type Lie = fn(&mut Value);
+    let lies: [(Lie, &str); 5] = [
         // Another compensation: the last but one word of the data.
         (
             |logs| {
