@@ -42,8 +42,8 @@ fn a_job_its_data_and_its_results_go_through_a_node_that_is_killed_in_between() 
     first.set("FEDMKT_IPFS", "http://127.0.0.1:1".into());
     first.set("FEDMKT_GATEWAYS", daemon.gateway.to_string());
     let done = Done::from(first.work(&cid).output().expect("fedmkt-run runs"));
-    done.fails(3, "nothing was submitted");
-    done.fails(3, "http://127.0.0.1:1: it cannot be reached");
+    done.fails(8, "nothing was submitted");
+    done.fails(8, "http://127.0.0.1:1: it cannot be reached");
     let status = first.fedmkt(&["status", "--json"]).json();
     assert_eq!(status[0]["state"], "accepted");
     first.set("FEDMKT_IPFS", daemon.rpc.to_string());
@@ -52,7 +52,7 @@ fn a_job_its_data_and_its_results_go_through_a_node_that_is_killed_in_between() 
     let second = &mut clients[1];
     let taken = second.fedmkt(&["accept", &cid, "--grant", "data=data", "--yes", "--json"]).json();
     daemon.kill();
-    Done::from(second.work(&cid).output().expect("fedmkt-run runs")).fails(3, "nothing was submitted");
+    Done::from(second.work(&cid).output().expect("fedmkt-run runs")).fails(8, "nothing was submitted");
     daemon.restart();
     let mut submissions = Vec::new();
     for client in &mut clients {
