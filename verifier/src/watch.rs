@@ -59,6 +59,10 @@ use work::{Found, Place, Subject, Task};
 /// How often the daemon looks whether something has come of a task or it is to end.
 const MOMENT: Duration = Duration::from_millis(200);
 
+/// How long before the end of a window it is no longer waited for results that nobody has, in seconds; at most a quarter
+/// of the window.
+const MARGIN: u64 = 600;
+
 /// How many blocks of events are asked for at first. Nodes that take fewer say so.
 const SPAN: u64 = 10_000;
 
@@ -286,15 +290,20 @@ impl<'a> Watcher<'a> {
                     checked
                 }
             };
-            let due = match &checked.finding {
-                Finding::Waiting => Some(0),
-                Finding::CannotTell { next, tries, .. } if *next <= now() => Some(*tries),
+            let due = match checked.finding {
+                Finding::Waiting => Some((Task::Check, 0)),
+                Finding::CannotTell { next, tries, .. } if next <= now() => Some((Task::Check, tries)),
+                Finding::NoResults { steps, seconds, search, .. } if search.next <= now() => {
+                    let left = slot.challenge_until.saturating_sub(view.block.time);
+                    let last = now() + left.saturating_sub(MARGIN.min(u64::from(subject.terms.window) / 4));
+                    Some((Task::Look { steps, seconds, search, last }, 0))
+                }
                 _ => None,
             };
             let in_time = slot.ending.is_none() && slot.challenge_until >= view.block.time;
             // Audited data may be disclosed later, or never.
-            if let Some(tries) = due.filter(|_| in_time && subject.has_data()) {
-                self.begin(subject, Task::Check, tries);
+            if let Some((task, tries)) = due.filter(|_| in_time && subject.has_data()) {
+                self.begin(subject, task, tries);
             }
         }
         Ok(())
@@ -322,6 +331,7 @@ impl<'a> Watcher<'a> {
     fn begin(&mut self, subject: Subject, task: Task, tries: u32) {
         let name = match &task {
             Task::Check => format!("check {}", subject.slot),
+            Task::Look { .. } => format!("look {}", subject.slot),
             Task::Choose { challenge, level, .. } => {
                 format!("choose {challenge} {} {} {}", level.first, level.steps, level.part)
             }
@@ -329,12 +339,12 @@ impl<'a> Watcher<'a> {
         };
         // A run's folder is for one task at a time; fetching needs none. What a challenge or a committee waits for has a
         // deadline: it comes in addition.
-        let uses_run = !matches!(task, Task::Fetch { .. });
+        let uses_run = !matches!(task, Task::Fetch { .. } | Task::Look { .. });
         let same_run = |task: &AtWork| task.uses_run && task.slot == subject.slot;
         let is_busy = self.at_work.contains_key(&name)
             || (uses_run && self.at_work.values().any(same_run))
             || self.unkept.iter().any(|(slot, _)| *slot == subject.slot);
-        let is_check = matches!(task, Task::Check);
+        let is_check = matches!(task, Task::Check | Task::Look { .. });
         if uses_run && !is_check {
             // A check of the same run takes long, and has no deadline.
             self.at_work.values().filter(|task| same_run(task)).for_each(|task| {
@@ -383,6 +393,13 @@ impl<'a> Watcher<'a> {
                     Finding::OtherData { what } => (Some(&self.metrics.differs), format!("the data is wrong: {what}")),
                     Finding::OtherResults { what } => {
                         (Some(&self.metrics.differs), format!("the published results are wrong: {what}"))
+                    }
+                    Finding::NoResults { why, search, .. } => {
+                        let withheld = if search.withheld { ": they are withheld" } else { "" };
+                        let tries = search.tries;
+                        let text =
+                            format!("as claimed, but its results cannot be had ({tries} times){withheld}: {why}");
+                        (Some(&self.metrics.failed), text)
                     }
                     Finding::CannotTell { why, tries, .. } => {
                         (Some(&self.metrics.failed), format!("cannot tell ({tries} times): {why}"))

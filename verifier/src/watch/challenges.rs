@@ -29,6 +29,7 @@ impl Watcher<'_> {
                     Finding::Differs { .. } => Kind::Step,
                     Finding::OtherData { .. } => Kind::Capsule,
                     Finding::OtherResults { .. } => Kind::Results,
+                    Finding::NoResults { ref search, .. } if search.withheld => Kind::Results,
                     _ => continue,
                 };
                 if let Err(error) = self.open(view, checked.slot, kind) {

@@ -30,7 +30,7 @@ use fedmkt_runtime::worker::{CodeCache, Program};
 use fedmkt_store::{CachedStore, FolderStore};
 use tempfile::TempDir;
 
-use super::database::{Answer, Chosen, Finding, now};
+use super::database::{Answer, Chosen, Finding, Search, now};
 use super::evidence::{self, Evidence, Missing};
 use super::policy::{Engine, Policy};
 use crate::cartesi::Cartesi;
@@ -48,6 +48,9 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(300);
 /// After so many seconds something that failed is tried again; each time twice as long, up to so many.
 const LEAST_PAUSE: u64 = 15;
 const MOST_PAUSE: u64 = 900;
+
+/// So many times nobody must have had results before that is challenged.
+const LEAST_TRIES: u32 = 3;
 
 /// What all tasks need.
 #[derive(Clone)]
@@ -119,6 +122,17 @@ impl Subject {
 pub enum Task {
     /// Whether it is as claimed.
     Check,
+    /// Whether the results of a run that is as claimed can be had by now.
+    Look {
+        /// Steps of the run.
+        steps: u64,
+        /// How long it took to make it again.
+        seconds: f64,
+        /// How they were looked for so far.
+        search: Search,
+        /// When there is no time any more to look again, in seconds since 1970.
+        last: u64,
+    },
     /// Which leaf of this level is the first wrong one.
     Choose {
         /// The challenge.
@@ -168,6 +182,11 @@ impl Task {
                 let finding = Finding::CannotTell { why, tries: tries + 1, next: again_at(tries) };
                 Found::Finding { trace_root, finding }
             }
+            Self::Look { steps, seconds, search, .. } => {
+                let search = Search { next: again_at(tries), withheld: false, ..search.clone() };
+                let finding = Finding::NoResults { steps: *steps, seconds: *seconds, why, search };
+                Found::Finding { trace_root, finding }
+            }
             Self::Choose { challenge, .. } => Found::NoChoice { challenge: *challenge, why },
             Self::Replay { question, .. } | Self::Fetch { question, .. } => {
                 Found::Answer { question: *question, answer: Err(why) }
@@ -214,6 +233,22 @@ pub enum Found {
 /// When to try again what failed so many times.
 pub fn again_at(tries: u32) -> u64 {
     now() + (LEAST_PAUSE << tries.min(10)).min(MOST_PAUSE)
+}
+
+impl Search {
+    /// What is known after another look at the moment `now`. `is_absent` says that nobody has the files; else it may be this
+    /// verifier's own fault, and does not count. They are withheld when that was so often enough, for `after` seconds or up
+    /// to the moment `last`, when a challenge could come too late.
+    fn after_look(&self, is_absent: bool, now: u64, after: u64, last: u64) -> Self {
+        let tries = self.tries + u32::from(is_absent);
+        let since = self.since.or(is_absent.then_some(now));
+        let first = since.unwrap_or(now);
+        let until = first.saturating_add(after).min(last);
+        let pause = (until.saturating_sub(first) / u64::from(LEAST_TRIES)).clamp(1, MOST_PAUSE);
+        // One look is at the end.
+        let next = (now + pause).min(until.max(now + 1));
+        Self { tries, since, next, withheld: is_absent && tries >= LEAST_TRIES && now >= until }
+    }
 }
 
 /// Folders of working files begin so; they are gone with what uses them, unless this process dies.
@@ -342,6 +377,10 @@ impl Place {
                 let trace_root = subject.run.traceRoot;
                 self.check(subject, tries, gives_way).map(|finding| Found::Finding { trace_root, finding })
             }
+            Task::Look { steps, seconds, search, last } => {
+                let trace_root = subject.run.traceRoot;
+                Some(Found::Finding { trace_root, finding: self.look(subject, *steps, *seconds, search, *last) })
+            }
             Task::Choose { challenge, level, leaves } => {
                 let challenge = *challenge;
                 match self.choose(subject, level, leaves) {
@@ -382,10 +421,14 @@ impl Place {
                     Some(what) => Finding::Differs { what },
                     None => {
                         let seconds = started.elapsed().as_secs_f64();
-                        match self.results(subject, evidence, rerun.header().status) {
+                        let steps = rerun.header().steps;
+                        match self.results(subject, &evidence.job, rerun.header().status) {
+                            Ok(()) => Finding::Agrees { steps, seconds },
                             Err(Missing::Other(what)) => Finding::OtherResults { what },
-                            // Nobody is challenged for what this computer cannot get.
-                            _ => Finding::Agrees { steps: rerun.header().steps, seconds },
+                            Err(missing) => {
+                                let search = Search { next: now(), ..Search::default() };
+                                Finding::NoResults { steps, seconds, why: missing.to_string(), search }
+                            }
                         }
                     }
                 }),
@@ -399,11 +442,39 @@ impl Place {
         }
     }
 
-    fn results(&self, subject: &Subject, evidence: &Evidence, status: Status) -> Result<(), Missing> {
+    fn results(&self, subject: &Subject, job: &Job, status: Status) -> Result<(), Missing> {
         if status != Status::Done {
             return Ok(());
         }
-        evidence::results(&evidence.job, &subject.submission, &self.store()?, self.policy.limits.most_bytes)
+        evidence::results(job, &subject.submission, &self.store()?, self.policy.limits.most_bytes)
+    }
+
+    /// Looks once more for results that could not be had.
+    fn look(&self, subject: &Subject, steps: u64, seconds: f64, search: &Search, last: u64) -> Finding {
+        let looked = self.store().and_then(|store| {
+            let job = evidence::job(&subject.terms, &store, &self.home)?;
+            self.results(subject, &job, Status::Done)
+        });
+        let (is_absent, why) = match looked {
+            Ok(()) => return Finding::Agrees { steps, seconds },
+            Err(Missing::Other(what)) => return Finding::OtherResults { what },
+            Err(Missing::Absent(what)) => match self.reach_job(subject) {
+                Ok(()) => (true, what),
+                Err(why) => (false, format!("{what}; {why}")),
+            },
+            Err(missing) => (false, missing.to_string()),
+        };
+        let search = search.after_look(is_absent, now(), self.policy.challenge.withheld_after, last);
+        Finding::NoResults { steps, seconds, why, search }
+    }
+
+    /// Gets the job's block from the network. Whoever cannot is perhaps cut off, and must blame nobody for files that are
+    /// missing.
+    fn reach_job(&self, subject: &Subject) -> Result<(), String> {
+        let job = fedmkt_contracts::terms::job_cid(&subject.terms);
+        let store = self.store().map_err(|error| error.to_string())?;
+        let network = store.network().ok_or("there is nobody to ask for files")?;
+        network.block(&job).map(drop).map_err(|error| format!("but the job cannot be had either: {error}"))
     }
 
     fn choose(&self, subject: &Subject, level: &Level, leaves: &[StateRoot]) -> anyhow::Result<Option<Chosen>> {
@@ -538,11 +609,7 @@ impl Place {
         match missing {
             Missing::Other(_) => Ok(answer(Says::ClientWrong, missing.to_string())),
             Missing::Absent(_) if now() >= absence.until => {
-                // Nobody may be blamed when nothing at all comes from the network: the job's block must come.
-                let job = fedmkt_contracts::terms::job_cid(&subject.terms);
-                let store = self.store().map_err(|error| error.to_string())?;
-                let network = store.network().ok_or("there is nobody to ask for files")?;
-                network.block(&job).map_err(|error| format!("{missing}; but the job cannot be had either: {error}"))?;
+                self.reach_job(subject).map_err(|why| format!("{missing}; {why}"))?;
                 Ok(Answer { absent_in: Some(absence.round), ..answer(Says::ClientWrong, missing.to_string()) })
             }
             missing => Err(missing.to_string()),
@@ -552,4 +619,53 @@ impl Place {
 
 fn answer(says: Says, how: String) -> Answer {
     Answer { says, how, absent_in: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks whenever it is time to, from the moment 1000 on; `is_absent` is given the number of each look.
+    fn looks(after: u64, last: u64, is_absent: impl Fn(u32) -> bool) -> Vec<(u64, Search)> {
+        let mut search = Search { next: 1000, ..Search::default() };
+        let mut looks = Vec::new();
+        for number in 0..100 {
+            let now = search.next;
+            search = search.after_look(is_absent(number), now, after, last);
+            looks.push((now, search.clone()));
+            if search.withheld {
+                break;
+            }
+        }
+        looks
+    }
+
+    #[test]
+    fn results_are_withheld_when_nobody_had_them_often_enough_for_long_enough() {
+        let moments = |after, last| -> Vec<u64> {
+            let looks = looks(after, last, |_| true);
+            assert!(looks.last().expect("looks").1.withheld);
+            looks.iter().map(|(moment, _)| *moment).collect()
+        };
+        assert_eq!(moments(30, 9000), [1000, 1010, 1020, 1030]);
+        let six_hours = moments(21_600, 90_000);
+        assert_eq!((six_hours.len(), six_hours.last()), (25, Some(&22_600)), "four times an hour");
+        assert_eq!(moments(21_600, 1300), [1000, 1100, 1200, 1300], "not after the last moment");
+        assert_eq!(moments(21_600, 10), [1000, 1001, 1002], "there is no time, but three looks are the least");
+        assert_eq!(moments(0, 9000), [1000, 1001, 1002]);
+        assert_eq!(moments(u64::MAX, 1300), [1000, 1100, 1200, 1300]);
+    }
+
+    #[test]
+    fn looks_that_may_be_in_vain_by_a_fault_of_ones_own_do_not_count() {
+        let never = looks(30, 9000, |_| false);
+        assert!(never.iter().all(|(_, search)| search.tries == 0 && search.since.is_none()), "{never:?}");
+        let from_the_third_on = looks(30, 9000, |number| number >= 3);
+        let (end, search) = from_the_third_on.last().expect("looks");
+        assert_eq!((*end, search.since, search.tries), (1060, Some(1030), 4));
+        // Whoever was cut off at the end looks again before it blames anybody.
+        let cut_off = looks(30, 9000, |number| number != 3);
+        assert!(!cut_off[3].1.withheld);
+        assert_eq!(cut_off.last().map(|(end, search)| (*end, search.tries)), Some((1031, 4)));
+    }
 }
