@@ -51,7 +51,7 @@ use fedmkt_runtime::message::sentence;
 use fedmkt_store::{BlockStore, FolderStore};
 use rustix::fs::FlockOperation;
 
-use database::{Checked, Finding, State, now};
+use database::{Checked, Finding, Search, State, now};
 use metrics::{Metrics, count};
 use policy::Offer;
 use work::{Found, Place, Subject, Task};
@@ -59,8 +59,8 @@ use work::{Found, Place, Subject, Task};
 /// How often the daemon looks whether something has come of a task or it is to end.
 const MOMENT: Duration = Duration::from_millis(200);
 
-/// How long before the end of a window it is no longer waited for results that nobody has, in seconds; at most a quarter
-/// of the window.
+/// How long before the end of a window it is no longer waited for files that nobody has, in seconds; at most a quarter of
+/// the window.
 const MARGIN: u64 = 600;
 
 /// How many blocks of events are asked for at first. Nodes that take fewer say so.
@@ -290,20 +290,23 @@ impl<'a> Watcher<'a> {
                     checked
                 }
             };
+            let left = slot.challenge_until.saturating_sub(view.block.time);
+            let last = now() + left.saturating_sub(MARGIN.min(u64::from(subject.terms.window) / 4));
             let due = match checked.finding {
-                Finding::Waiting => Some((Task::Check, 0)),
-                Finding::CannotTell { next, tries, .. } if next <= now() => Some((Task::Check, tries)),
+                Finding::Waiting => Some(Task::Check { tries: 0, search: Search::default(), last }),
+                Finding::CannotTell { next, tries, .. } if next <= now() => {
+                    Some(Task::Check { tries, search: Search::default(), last })
+                }
+                Finding::NoData { search, .. } if search.next <= now() => Some(Task::Check { tries: 0, search, last }),
                 Finding::NoResults { steps, seconds, search, .. } if search.next <= now() => {
-                    let left = slot.challenge_until.saturating_sub(view.block.time);
-                    let last = now() + left.saturating_sub(MARGIN.min(u64::from(subject.terms.window) / 4));
-                    Some((Task::Look { steps, seconds, search, last }, 0))
+                    Some(Task::Look { steps, seconds, search, last })
                 }
                 _ => None,
             };
             let in_time = slot.ending.is_none() && slot.challenge_until >= view.block.time;
             // Audited data may be disclosed later, or never.
-            if let Some((task, tries)) = due.filter(|_| in_time && subject.has_data()) {
-                self.begin(subject, task, tries);
+            if let Some(task) = due.filter(|_| in_time && subject.has_data()) {
+                self.begin(subject, task);
             }
         }
         Ok(())
@@ -328,9 +331,9 @@ impl<'a> Watcher<'a> {
     }
 
     /// Begins a task, if it is not at work and there is room.
-    fn begin(&mut self, subject: Subject, task: Task, tries: u32) {
+    fn begin(&mut self, subject: Subject, task: Task) {
         let name = match &task {
-            Task::Check => format!("check {}", subject.slot),
+            Task::Check { .. } => format!("check {}", subject.slot),
             Task::Look { .. } => format!("look {}", subject.slot),
             Task::Choose { challenge, level, .. } => {
                 format!("choose {challenge} {} {} {}", level.first, level.steps, level.part)
@@ -344,7 +347,7 @@ impl<'a> Watcher<'a> {
         let is_busy = self.at_work.contains_key(&name)
             || (uses_run && self.at_work.values().any(same_run))
             || self.unkept.iter().any(|(slot, _)| *slot == subject.slot);
-        let is_check = matches!(task, Task::Check | Task::Look { .. });
+        let is_check = matches!(task, Task::Check { .. } | Task::Look { .. });
         if uses_run && !is_check {
             // A check of the same run takes long, and has no deadline.
             self.at_work.values().filter(|task| same_run(task)).for_each(|task| {
@@ -361,8 +364,8 @@ impl<'a> Watcher<'a> {
         let is_wanted = gives_way.clone();
         let thread = std::thread::spawn(move || {
             // Else the task would count as at work for ever.
-            let worked = catch_unwind(AssertUnwindSafe(|| place.work(&subject, &task, tries, &is_wanted)));
-            let found = worked.unwrap_or_else(|_| Some(task.failed(subject.run.traceRoot, tries)));
+            let worked = catch_unwind(AssertUnwindSafe(|| place.work(&subject, &task, &is_wanted)));
+            let found = worked.unwrap_or_else(|_| Some(task.failed(subject.run.traceRoot)));
             // Nobody listens any more when everything ends.
             let _ = tell.send((its_name, slot, found));
         });
@@ -394,11 +397,11 @@ impl<'a> Watcher<'a> {
                     Finding::OtherResults { what } => {
                         (Some(&self.metrics.differs), format!("the published results are wrong: {what}"))
                     }
+                    Finding::NoData { why, search } => {
+                        (Some(&self.metrics.failed), format!("the data cannot be had ({search}): {why}"))
+                    }
                     Finding::NoResults { why, search, .. } => {
-                        let withheld = if search.withheld { ": they are withheld" } else { "" };
-                        let tries = search.tries;
-                        let text =
-                            format!("as claimed, but its results cannot be had ({tries} times){withheld}: {why}");
+                        let text = format!("as claimed, but its results cannot be had ({search}): {why}");
                         (Some(&self.metrics.failed), text)
                     }
                     Finding::CannotTell { why, tries, .. } => {

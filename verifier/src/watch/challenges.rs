@@ -29,6 +29,7 @@ impl Watcher<'_> {
                     Finding::Differs { .. } => Kind::Step,
                     Finding::OtherData { .. } => Kind::Capsule,
                     Finding::OtherResults { .. } => Kind::Results,
+                    Finding::NoData { ref search, .. } if search.withheld => Kind::Capsule,
                     Finding::NoResults { ref search, .. } if search.withheld => Kind::Results,
                     _ => continue,
                 };
@@ -139,7 +140,7 @@ impl Watcher<'_> {
                 return Ok(());
             }
             let leaves = challenge.leaves.clone();
-            self.begin(subject.clone(), Task::Choose { challenge: id, level, leaves }, 0);
+            self.begin(subject.clone(), Task::Choose { challenge: id, level, leaves });
             return Ok(());
         };
         if known.choices.last() != Some(&chosen) {

@@ -3,6 +3,7 @@
 //! The file is open for the moment of each access only, so that `fedmkt-verify status` reads it while the daemon is at
 //! work. Who may write is settled by the lock on the folder.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -79,6 +80,13 @@ pub enum Finding {
         /// How they were looked for.
         search: Search,
     },
+    /// The data that was published or disclosed cannot be had, for now.
+    NoData {
+        /// Why not.
+        why: String,
+        /// How it was looked for.
+        search: Search,
+    },
     /// It cannot be told, for now.
     CannotTell {
         /// Why.
@@ -101,6 +109,13 @@ pub struct Search {
     pub next: u64,
     /// Whether nobody had them at the last look, either, and that is enough to hold that they are withheld.
     pub withheld: bool,
+}
+
+impl fmt::Display for Search {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let withheld = if self.withheld { ": withheld" } else { "" };
+        write!(f, "nobody had it {} times{withheld}", self.tries)
+    }
 }
 
 /// A challenge by this verifier.

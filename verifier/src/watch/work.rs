@@ -49,7 +49,7 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(300);
 const LEAST_PAUSE: u64 = 15;
 const MOST_PAUSE: u64 = 900;
 
-/// So many times nobody must have had results before that is challenged.
+/// So many times nobody must have had files before that is challenged.
 const LEAST_TRIES: u32 = 3;
 
 /// What all tasks need.
@@ -121,7 +121,14 @@ impl Subject {
 #[derive(Clone, Debug)]
 pub enum Task {
     /// Whether it is as claimed.
-    Check,
+    Check {
+        /// How often that was tried and came to nothing.
+        tries: u32,
+        /// How the data was looked for so far.
+        search: Search,
+        /// When there is no time any more to look for it again, in seconds since 1970.
+        last: u64,
+    },
     /// Whether the results of a run that is as claimed can be had by now.
     Look {
         /// Steps of the run.
@@ -175,15 +182,15 @@ pub struct Absence {
 
 impl Task {
     /// What to tell when a task has ended without telling anything.
-    pub fn failed(&self, trace_root: B256, tries: u32) -> Found {
+    pub fn failed(&self, trace_root: B256) -> Found {
         let why = "a fault of this program ended the task".to_owned();
         match self {
-            Self::Check => {
-                let finding = Finding::CannotTell { why, tries: tries + 1, next: again_at(tries) };
+            Self::Check { tries, .. } => {
+                let finding = Finding::CannotTell { why, tries: tries + 1, next: again_at(*tries) };
                 Found::Finding { trace_root, finding }
             }
             Self::Look { steps, seconds, search, .. } => {
-                let search = Search { next: again_at(tries), withheld: false, ..search.clone() };
+                let search = Search { next: now() + MOST_PAUSE, withheld: false, ..search.clone() };
                 let finding = Finding::NoResults { steps: *steps, seconds: *seconds, why, search };
                 Found::Finding { trace_root, finding }
             }
@@ -371,11 +378,12 @@ impl Place {
 
     /// Does a task. `None` when everything is to end. A check ends without a finding, too, when `gives_way` becomes true; it goes
     /// on later.
-    pub fn work(&self, subject: &Subject, task: &Task, tries: u32, gives_way: &AtomicBool) -> Option<Found> {
+    pub fn work(&self, subject: &Subject, task: &Task, gives_way: &AtomicBool) -> Option<Found> {
         match task {
-            Task::Check => {
+            Task::Check { tries, search, last } => {
                 let trace_root = subject.run.traceRoot;
-                self.check(subject, tries, gives_way).map(|finding| Found::Finding { trace_root, finding })
+                let checked = self.check(subject, *tries, search, *last, gives_way);
+                checked.map(|finding| Found::Finding { trace_root, finding })
             }
             Task::Look { steps, seconds, search, last } => {
                 let trace_root = subject.run.traceRoot;
@@ -405,7 +413,14 @@ impl Place {
         }
     }
 
-    fn check(&self, subject: &Subject, tries: u32, gives_way: &AtomicBool) -> Option<Finding> {
+    fn check(
+        &self,
+        subject: &Subject,
+        tries: u32,
+        search: &Search,
+        last: u64,
+        gives_way: &AtomicBool,
+    ) -> Option<Finding> {
         let cannot = |why: String| Finding::CannotTell { why, tries: tries + 1, next: again_at(tries) };
         // Fetching counts, too.
         let started = Instant::now();
@@ -438,6 +453,10 @@ impl Place {
         match checked {
             Ok(finding) => finding,
             Err(Missing::Other(what)) => Some(Finding::OtherData { what }),
+            Err(missing) if search.since.is_some() || matches!(missing, Missing::Absent(_)) => {
+                let (search, why) = self.searched(subject, search, &missing, last);
+                Some(Finding::NoData { why, search })
+            }
             Err(missing) => Some(cannot(missing.to_string())),
         }
     }
@@ -455,17 +474,26 @@ impl Place {
             let job = evidence::job(&subject.terms, &store, &self.home)?;
             self.results(subject, &job, Status::Done)
         });
-        let (is_absent, why) = match looked {
-            Ok(()) => return Finding::Agrees { steps, seconds },
-            Err(Missing::Other(what)) => return Finding::OtherResults { what },
-            Err(Missing::Absent(what)) => match self.reach_job(subject) {
-                Ok(()) => (true, what),
+        match looked {
+            Ok(()) => Finding::Agrees { steps, seconds },
+            Err(Missing::Other(what)) => Finding::OtherResults { what },
+            Err(missing) => {
+                let (search, why) = self.searched(subject, search, &missing, last);
+                Finding::NoResults { steps, seconds, why, search }
+            }
+        }
+    }
+
+    /// What is known after another look for files that could not be had, and why they could not.
+    fn searched(&self, subject: &Subject, search: &Search, missing: &Missing, last: u64) -> (Search, String) {
+        let (is_absent, why) = match missing {
+            Missing::Absent(what) => match self.reach_job(subject) {
+                Ok(()) => (true, what.clone()),
                 Err(why) => (false, format!("{what}; {why}")),
             },
-            Err(missing) => (false, missing.to_string()),
+            missing => (false, missing.to_string()),
         };
-        let search = search.after_look(is_absent, now(), self.policy.challenge.withheld_after, last);
-        Finding::NoResults { steps, seconds, why, search }
+        (search.after_look(is_absent, now(), self.policy.challenge.withheld_after, last), why)
     }
 
     /// Gets the job's block from the network. Whoever cannot is perhaps cut off, and must blame nobody for files that are

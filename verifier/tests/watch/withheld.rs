@@ -1,9 +1,10 @@
-//! Results that nobody can fetch: withheld for good, gone for a while, and out of reach of one verifier alone.
+//! Results and data that nobody can fetch: withheld for good, gone for a while, and out of reach of one verifier alone.
 
 use alloy::primitives::U256;
 use cid::Cid;
 use fedmkt_contracts::dev::{BOND, CHALLENGE_BOND, COMPENSATION, FEE, REWARD, WINDOW};
-use fedmkt_store::{BlockStore, FolderStore};
+use fedmkt_market::dispute::Kind;
+use fedmkt_store::{BlockStore, FolderStore, files};
 use fedmkt_test_kit::gateway::Gateway;
 
 use crate::lies::{Liar, SPONSOR, Setting};
@@ -23,12 +24,12 @@ fn bundle(taken: &Taken) -> Cid {
 }
 
 #[test]
-fn results_that_nobody_has_are_challenged_and_the_client_can_still_bring_them() {
+fn files_that_nobody_has_are_challenged_and_the_client_can_still_bring_them() {
     let Some(net) = Net::start("withheld results", 3) else { return };
     // Each bundle is another one, as encrypting takes random bytes.
     let mut setting = Setting::with(|manifest| manifest.sponsor = Some(SPONSOR.into()));
     let store = setting.store();
-    let job = net.post(&setting, 3);
+    let job = net.post(&setting, 4);
     // One gateway for all; and one that has neither results nor the job, which its verifier has from before.
     let (gateway, cut_off) = (Gateway::start(store.folder()), Gateway::start(store.folder()));
     cut_off.withhold(setting.job.cid);
@@ -54,8 +55,23 @@ fn results_that_nobody_has_are_challenged_and_the_client_can_still_bring_them() 
         cut_off.withhold(bundle(&taken));
         taken
     });
+    // One whose data is not there, with whatever in it.
+    let accepted = net.accept(job, &mut setting, 4);
+    let liar = Liar::new(&setting);
+    let data = b"nobody will ever read this";
+    let no_data = net.submit_with(&setting, accepted, &liar.honest, &liar.last, data, &liar.results);
+    let capsule = files::add_file(&store, &data[..]).expect("there already").cid;
+    gateway.withhold(capsule);
+    cut_off.withhold(capsule);
     watcher.start();
     lonely.start();
+
+    // What was seen so far is there when the watcher comes back.
+    let since = |taken: &Taken| watcher.finding(taken.slot)["search"]["since"].as_u64();
+    until("it is seen that nothing is there", || [&for_good, &no_data].iter().all(|taken| since(taken).is_some()));
+    let first = [&for_good, &no_data].map(since);
+    watcher.kill();
+    watcher.start();
 
     // Back before they count as withheld.
     until("it is seen that they are not there", || watcher.finding(brought.slot)["search"]["tries"].as_u64() > Some(0));
@@ -67,25 +83,30 @@ fn results_that_nobody_has_are_challenged_and_the_client_can_still_bring_them() 
     let disputes = net.disputes(Party::Other);
     let challenge = |taken: &Taken| net.challenge_of(taken.slot, watcher.account);
     let found = |taken: &Taken| net.ask(disputes.getChallenge(challenge(taken).expect("a challenge")));
-    for taken in [&late, &for_good] {
+    for (taken, kind) in [(&late, Kind::Results), (&for_good, Kind::Results), (&no_data, Kind::Capsule)] {
         until("it is challenged", || challenge(taken).is_some());
-        assert_eq!((found(taken).state, found(taken).kind), (WANTS_RULING, 1));
+        assert_eq!((found(taken).state, found(taken).kind), (WANTS_RULING, kind as u8));
         let finding = watcher.finding(taken.slot);
         let search = &finding["search"];
         assert!(search["withheld"] == true && search["tries"].as_u64() >= Some(3), "{finding}");
     }
+    assert_eq!([&for_good, &no_data].map(|taken| watcher.finding(taken.slot)["search"]["since"].as_u64()), first);
     gateway.give(&bundle(&late));
     until("the challenger has lost", || found(&late).state == LOST);
     assert!(found(&late).ruled);
 
     // Never: the members have looked for them to the last.
     let committee = net.committee(Party::Other);
-    let question = found(&for_good).question;
-    until("members are drawn", || !net.ask(committee.getRound(question, 0)).commitUntil.is_zero());
-    net.pass_until(net.ask(committee.getRound(question, 0)).commitUntil.to::<u64>() - 60);
+    let ends = [&for_good, &no_data].map(|taken| {
+        let question = found(taken).question;
+        until("members are drawn", || !net.ask(committee.getRound(question, 0)).commitUntil.is_zero());
+        net.ask(committee.getRound(question, 0)).commitUntil.to::<u64>()
+    });
+    net.pass_until(ends[0].min(ends[1]) - 60);
     let market = net.market(Party::Client);
     let state = |taken: &Taken| net.ask(market.getSlot(taken.slot)).state;
     until("withheld results are refuted", || state(&for_good) == REFUTED);
+    until("withheld data is refuted", || state(&no_data) == REFUTED);
     assert_eq!((state(&late), state(&brought)), (SUBMITTED, SUBMITTED));
 
     // Who lacks the job as well has looked again and again, and holds that it is its own fault.
@@ -94,7 +115,8 @@ fn results_that_nobody_has_are_challenged_and_the_client_can_still_bring_them() 
         assert_eq!((finding["finding"].as_str(), finding["search"]["tries"].as_u64()), (Some("no-results"), Some(0)));
         assert_eq!(net.challenge_of(taken.slot, lonely.account), None);
     }
-    assert!(lonely.noted("but the job cannot be had either") >= 9);
+    assert_eq!(net.challenge_of(no_data.slot, lonely.account), None);
+    assert!(lonely.noted("but the job cannot be had either") >= 12);
     assert_eq!(net.tokens(lonely.account), FUNDS);
 
     net.pass(u64::from(WINDOW) + 1);
@@ -104,15 +126,17 @@ fn results_that_nobody_has_are_challenged_and_the_client_can_still_bring_them() 
     }
     let client = net.account(Party::Client);
     net.send(net.market(Party::Client).withdraw(net.token, client));
-    assert_eq!(net.tokens(client), FUNDS - BOND + 2 * REWARD + COMPENSATION);
-    until("the watcher has what is its own", || net.tokens(watcher.account) == FUNDS + COMPENSATION - CHALLENGE_BOND);
+    assert_eq!(net.tokens(client), FUNDS - 2 * BOND + 2 * REWARD + COMPENSATION);
+    until("the watcher has what is its own", || {
+        net.tokens(watcher.account) == FUNDS + 2 * COMPENSATION - CHALLENGE_BOND
+    });
     until("members have their fees", || {
-        members.iter().map(|member| net.tokens(member.account)).sum::<u128>() == 2 * (FUNDS - 1000) + 2 * FEE
+        members.iter().map(|member| net.tokens(member.account)).sum::<u128>() == 2 * (FUNDS - 1000) + 3 * FEE
     });
     net.send(net.market(Party::Sponsor).close(job));
     net.send(net.market(Party::Sponsor).withdraw(net.token, net.account(Party::Sponsor)));
     assert_eq!(net.tokens(net.account(Party::Sponsor)), FUNDS - 2 * REWARD);
-    let burned = BOND - COMPENSATION - FEE + CHALLENGE_BOND - COMPENSATION - FEE;
+    let burned = 2 * (BOND - COMPENSATION - FEE) + CHALLENGE_BOND - COMPENSATION - FEE;
     assert_eq!(net.ask(market.owed(net.token, BURNED)), U256::from(burned));
     assert_eq!(net.tokens(net.market), burned, "nothing else is left in the market");
     assert_eq!(watcher.end(), Some(0), "{}", watcher.log());

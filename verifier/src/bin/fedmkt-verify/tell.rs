@@ -31,9 +31,9 @@ fn finding(checked: &Checked) -> String {
         Finding::Differs { what } => format!("not as claimed: {what}"),
         Finding::OtherData { what } => format!("the data is wrong: {what}"),
         Finding::OtherResults { what } => format!("the published results are wrong: {what}"),
+        Finding::NoData { why, search } => format!("the data cannot be had ({search}): {why}"),
         Finding::NoResults { why, search, .. } => {
-            let withheld = if search.withheld { "withheld, " } else { "" };
-            format!("as claimed, but its results cannot be had ({withheld}{} times in vain): {why}", search.tries)
+            format!("as claimed, but its results cannot be had ({search}): {why}")
         }
         Finding::CannotTell { why, tries, .. } => format!("cannot tell after {tries} tries: {why}"),
     }
