@@ -292,20 +292,28 @@ impl<'a> Watcher<'a> {
             };
             let left = slot.challenge_until.saturating_sub(view.block.time);
             let last = now() + left.saturating_sub(MARGIN.min(u64::from(subject.terms.window) / 4));
+            // Audited data may be disclosed later, or never. Results are there or not, whatever comes of the data.
+            let can_check = subject.has_data();
+            let has_results = !subject.submission.bundle.digest.is_zero();
             let due = match checked.finding {
-                Finding::Waiting => Some(Task::Check { tries: 0, search: Search::default(), last }),
+                Finding::Waiting | Finding::Undisclosed { .. } if can_check => {
+                    Some(Task::Check { tries: 0, search: Search::default(), last })
+                }
+                Finding::Waiting if has_results => Some(Task::Look { run: None, search: Search::default(), last }),
+                Finding::Undisclosed { search, .. } if search.next <= now() => {
+                    Some(Task::Look { run: None, search, last })
+                }
                 Finding::CannotTell { next, tries, .. } if next <= now() => {
                     Some(Task::Check { tries, search: Search::default(), last })
                 }
                 Finding::NoData { search, .. } if search.next <= now() => Some(Task::Check { tries: 0, search, last }),
                 Finding::NoResults { steps, seconds, search, .. } if search.next <= now() => {
-                    Some(Task::Look { steps, seconds, search, last })
+                    Some(Task::Look { run: Some((steps, seconds)), search, last })
                 }
                 _ => None,
             };
             let in_time = slot.ending.is_none() && slot.challenge_until >= view.block.time;
-            // Audited data may be disclosed later, or never.
-            if let Some(task) = due.filter(|_| in_time && subject.has_data()) {
+            if let Some(task) = due.filter(|_| in_time) {
                 self.begin(subject, task);
             }
         }
@@ -406,6 +414,11 @@ impl<'a> Watcher<'a> {
                     }
                     Finding::CannotTell { why, tries, .. } => {
                         (Some(&self.metrics.failed), format!("cannot tell ({tries} times): {why}"))
+                    }
+                    // The daemon has not come to what it waits for.
+                    Finding::Undisclosed { why: None, .. } => return Ok(()),
+                    Finding::Undisclosed { why: Some(why), search } => {
+                        (Some(&self.metrics.failed), format!("its results cannot be had ({search}): {why}"))
                     }
                     Finding::Skipped { why } => (None, format!("not checked: {why}")),
                     Finding::Waiting => return Ok(()),

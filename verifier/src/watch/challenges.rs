@@ -30,7 +30,11 @@ impl Watcher<'_> {
                     Finding::OtherData { .. } => Kind::Capsule,
                     Finding::OtherResults { .. } => Kind::Results,
                     Finding::NoData { ref search, .. } if search.withheld => Kind::Capsule,
-                    Finding::NoResults { ref search, .. } if search.withheld => Kind::Results,
+                    Finding::NoResults { ref search, .. } | Finding::Undisclosed { ref search, .. }
+                        if search.withheld =>
+                    {
+                        Kind::Results
+                    }
                     _ => continue,
                 };
                 if let Err(error) = self.open(view, checked.slot, kind) {

@@ -80,6 +80,13 @@ pub enum Finding {
         /// How they were looked for.
         search: Search,
     },
+    /// The data was not disclosed yet. Meanwhile it is looked for the results.
+    Undisclosed {
+        /// Why they could not be had at the last look, if they could not.
+        why: Option<String>,
+        /// How they were looked for.
+        search: Search,
+    },
     /// The data that was published or disclosed cannot be had, for now.
     NoData {
         /// Why not.

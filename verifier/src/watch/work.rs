@@ -129,12 +129,10 @@ pub enum Task {
         /// When there is no time any more to look for it again, in seconds since 1970.
         last: u64,
     },
-    /// Whether the results of a run that is as claimed can be had by now.
+    /// Whether the results can be had.
     Look {
-        /// Steps of the run.
-        steps: u64,
-        /// How long it took to make it again.
-        seconds: f64,
+        /// Steps of the run, which is as claimed, and how long it took to make it again; none if its data was not disclosed.
+        run: Option<(u64, f64)>,
         /// How they were looked for so far.
         search: Search,
         /// When there is no time any more to look again, in seconds since 1970.
@@ -189,10 +187,9 @@ impl Task {
                 let finding = Finding::CannotTell { why, tries: tries + 1, next: again_at(*tries) };
                 Found::Finding { trace_root, finding }
             }
-            Self::Look { steps, seconds, search, .. } => {
+            Self::Look { run, search, .. } => {
                 let search = Search { next: now() + MOST_PAUSE, withheld: false, ..search.clone() };
-                let finding = Finding::NoResults { steps: *steps, seconds: *seconds, why, search };
-                Found::Finding { trace_root, finding }
+                Found::Finding { trace_root, finding: without_results(*run, why, search) }
             }
             Self::Choose { challenge, .. } => Found::NoChoice { challenge: *challenge, why },
             Self::Replay { question, .. } | Self::Fetch { question, .. } => {
@@ -385,9 +382,9 @@ impl Place {
                 let checked = self.check(subject, *tries, search, *last, gives_way);
                 checked.map(|finding| Found::Finding { trace_root, finding })
             }
-            Task::Look { steps, seconds, search, last } => {
+            Task::Look { run, search, last } => {
                 let trace_root = subject.run.traceRoot;
-                Some(Found::Finding { trace_root, finding: self.look(subject, *steps, *seconds, search, *last) })
+                Some(Found::Finding { trace_root, finding: self.look(subject, *run, search, *last) })
             }
             Task::Choose { challenge, level, leaves } => {
                 let challenge = *challenge;
@@ -468,18 +465,22 @@ impl Place {
         evidence::results(job, &subject.submission, &self.store()?, self.policy.limits.most_bytes)
     }
 
-    /// Looks once more for results that could not be had.
-    fn look(&self, subject: &Subject, steps: u64, seconds: f64, search: &Search, last: u64) -> Finding {
+    /// Looks for results, perhaps once more.
+    fn look(&self, subject: &Subject, run: Option<(u64, f64)>, search: &Search, last: u64) -> Finding {
         let looked = self.store().and_then(|store| {
             let job = evidence::job(&subject.terms, &store, &self.home)?;
-            self.results(subject, &job, Status::Done)
+            evidence::results(&job, &subject.submission, &store, self.policy.limits.most_bytes)
         });
-        match looked {
-            Ok(()) => Finding::Agrees { steps, seconds },
-            Err(Missing::Other(what)) => Finding::OtherResults { what },
-            Err(missing) => {
+        match (looked, run) {
+            (Ok(()), Some((steps, seconds))) => Finding::Agrees { steps, seconds },
+            // They may be gone later.
+            (Ok(()), None) => {
+                Finding::Undisclosed { why: None, search: Search { next: now() + MOST_PAUSE, ..Search::default() } }
+            }
+            (Err(Missing::Other(what)), _) => Finding::OtherResults { what },
+            (Err(missing), run) => {
                 let (search, why) = self.searched(subject, search, &missing, last);
-                Finding::NoResults { steps, seconds, why, search }
+                without_results(run, why, search)
             }
         }
     }
@@ -642,6 +643,14 @@ impl Place {
             }
             missing => Err(missing.to_string()),
         }
+    }
+}
+
+/// What is found when results cannot be had.
+fn without_results(run: Option<(u64, f64)>, why: String, search: Search) -> Finding {
+    match run {
+        Some((steps, seconds)) => Finding::NoResults { steps, seconds, why, search },
+        None => Finding::Undisclosed { why: Some(why), search },
     }
 }
 

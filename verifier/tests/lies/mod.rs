@@ -180,11 +180,16 @@ impl<'a> Liar<'a> {
             honest.push(worker.state_root().expect("a root"));
         }
         let last = worker.header().expect("a header");
-        let files = setting.job.manifest.results.iter().enumerate();
-        let results =
-            files.map(|(index, file)| worker.result(index, file.most_bytes).expect("a result")).collect::<Vec<_>>();
         let image = setting.folder.path().join("changed");
-        Self { setting, worker, honest, last, results, image }
+        let mut liar = Self { setting, worker, honest, last, results: Vec::new(), image };
+        liar.results = liar.results_of_last();
+        liar
+    }
+
+    /// The contents of the result files of the run that was made last.
+    pub fn results_of_last(&mut self) -> Vec<Vec<u8>> {
+        let files = self.setting.job.manifest.results.iter().enumerate();
+        files.map(|(index, file)| self.worker.result(index, file.most_bytes).expect("a result")).collect()
     }
 
     /// The states of a run that is honest for `steps` steps; then its image is changed, and it goes on to its end.

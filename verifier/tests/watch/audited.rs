@@ -71,7 +71,9 @@ fn auditors_check_what_is_disclosed_to_them_and_judge_it() {
         let mut liar = Liar::new(&setting);
         if lies {
             let lie = liar.lie(0, &mut Dice(0, 7));
-            let taken = net.submit(&setting, accepted, &lie.states, lie.last.as_ref().expect("a header"));
+            // Else it were found before anything is disclosed.
+            let (last, results) = (lie.last.as_ref().expect("a header"), liar.results_of_last());
+            let taken = net.submit_with(&setting, accepted, &lie.states, last, &[], &results);
             return Cheater { taken, lie, honest: liar.honest };
         }
         let taken = net.submit_with(&setting, accepted, &liar.honest, &liar.last, &[], &liar.results);

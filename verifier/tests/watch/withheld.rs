@@ -3,6 +3,7 @@
 use alloy::primitives::U256;
 use cid::Cid;
 use fedmkt_contracts::dev::{BOND, CHALLENGE_BOND, COMPENSATION, FEE, REWARD, WINDOW};
+use fedmkt_core::manifest::{Audit, Disclosure};
 use fedmkt_market::dispute::Kind;
 use fedmkt_store::{BlockStore, FolderStore, files};
 use fedmkt_test_kit::gateway::Gateway;
@@ -140,4 +141,44 @@ fn files_that_nobody_has_are_challenged_and_the_client_can_still_bring_them() {
     assert_eq!(net.ask(market.owed(net.token, BURNED)), U256::from(burned));
     assert_eq!(net.tokens(net.market), burned, "nothing else is left in the market");
     assert_eq!(watcher.end(), Some(0), "{}", watcher.log());
+}
+
+#[test]
+fn an_auditor_looks_for_results_whether_or_not_it_is_shown_the_data() {
+    let Some(net) = Net::start("withheld results of an audited job", 1) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("store");
+    let gateway = Gateway::start(&store);
+    let policy = format!(
+        "[challenge]\nwithheld-after = 6\n[committee]\ncontracts = [\"{}\"]\nengine = \"native\"\n",
+        net.committee
+    );
+    // It challenges, and judges alone.
+    let mut auditor = Verifier::with_gateway(&net, &gateway, &policy);
+    let audit = Audit { auditors: vec![auditor.auditor()], per_million: 1_000_000 };
+    let mut setting = Setting::with(|manifest| {
+        (manifest.disclosure, manifest.sponsor) = (Disclosure::Audited(audit), Some(SPONSOR.into()));
+    });
+    std::os::unix::fs::symlink(setting.store().folder(), &store).expect("what the gateway gives");
+    let job = net.post_for(&setting, 2, &[auditor.account]);
+    auditor.json(&["stake", "--committee", &net.committee.to_string(), "add", "500"]);
+    let [withheld, there] = [1, 2].map(|number| {
+        let accepted = net.accept(job, &mut setting, number);
+        let liar = Liar::new(&setting);
+        net.submit_with(&setting, accepted, &liar.honest, &liar.last, &[], &liar.results)
+    });
+    gateway.withhold(bundle(&withheld));
+    auditor.start();
+    until("it is challenged", || net.challenge_of(withheld.slot, auditor.account).is_some());
+    let challenge = net.challenge_of(withheld.slot, auditor.account).expect("a challenge");
+    let question = net.ask(net.disputes(Party::Other).getChallenge(challenge)).question;
+    let committee = net.committee(Party::Other);
+    until("the auditor is drawn", || !net.ask(committee.getRound(question, 0)).commitUntil.is_zero());
+    net.pass_until(net.ask(committee.getRound(question, 0)).commitUntil.to::<u64>() - 60);
+    let market = net.market(Party::Other);
+    until("withheld results are refuted", || net.ask(market.getSlot(withheld.slot)).state == REFUTED);
+    assert_eq!(auditor.finding(there.slot)["finding"], "undisclosed");
+    assert_eq!(net.challenge_of(there.slot, auditor.account), None);
+    until("the auditor has what is its own", || net.tokens(auditor.account) == FUNDS - 500 + COMPENSATION + FEE);
+    assert_eq!(net.ask(market.owed(net.token, BURNED)), U256::from(BOND - COMPENSATION - FEE));
 }
