@@ -51,13 +51,17 @@ use fedmkt_runtime::message::sentence;
 use fedmkt_store::{BlockStore, FolderStore};
 use rustix::fs::FlockOperation;
 
-use database::{Checked, Finding, State, now};
+use database::{Checked, Finding, Search, State, now};
 use metrics::{Metrics, count};
 use policy::Offer;
 use work::{Found, Place, Subject, Task};
 
 /// How often the daemon looks whether something has come of a task or it is to end.
 const MOMENT: Duration = Duration::from_millis(200);
+
+/// How long before the end of a window it is no longer waited for files that nobody has, in seconds; at most a quarter of
+/// the window.
+const MARGIN: u64 = 600;
 
 /// How many blocks of events are asked for at first. Nodes that take fewer say so.
 const SPAN: u64 = 10_000;
@@ -286,15 +290,31 @@ impl<'a> Watcher<'a> {
                     checked
                 }
             };
-            let due = match &checked.finding {
-                Finding::Waiting => Some(0),
-                Finding::CannotTell { next, tries, .. } if *next <= now() => Some(*tries),
+            let left = slot.challenge_until.saturating_sub(view.block.time);
+            let last = now() + left.saturating_sub(MARGIN.min(u64::from(subject.terms.window) / 4));
+            // Audited data may be disclosed later, or never. Results are there or not, whatever comes of the data.
+            let can_check = subject.has_data();
+            let has_results = !subject.submission.bundle.digest.is_zero();
+            let due = match checked.finding {
+                Finding::Waiting | Finding::Undisclosed { .. } if can_check => {
+                    Some(Task::Check { tries: 0, search: Search::default(), last })
+                }
+                Finding::Waiting if has_results => Some(Task::Look { run: None, search: Search::default(), last }),
+                Finding::Undisclosed { search, .. } if search.next <= now() => {
+                    Some(Task::Look { run: None, search, last })
+                }
+                Finding::CannotTell { next, tries, .. } if next <= now() => {
+                    Some(Task::Check { tries, search: Search::default(), last })
+                }
+                Finding::NoData { search, .. } if search.next <= now() => Some(Task::Check { tries: 0, search, last }),
+                Finding::NoResults { steps, seconds, search, .. } if search.next <= now() => {
+                    Some(Task::Look { run: Some((steps, seconds)), search, last })
+                }
                 _ => None,
             };
             let in_time = slot.ending.is_none() && slot.challenge_until >= view.block.time;
-            // Audited data may be disclosed later, or never.
-            if let Some(tries) = due.filter(|_| in_time && subject.has_data()) {
-                self.begin(subject, Task::Check, tries);
+            if let Some(task) = due.filter(|_| in_time) {
+                self.begin(subject, task);
             }
         }
         Ok(())
@@ -319,9 +339,10 @@ impl<'a> Watcher<'a> {
     }
 
     /// Begins a task, if it is not at work and there is room.
-    fn begin(&mut self, subject: Subject, task: Task, tries: u32) {
+    fn begin(&mut self, subject: Subject, task: Task) {
         let name = match &task {
-            Task::Check => format!("check {}", subject.slot),
+            Task::Check { .. } => format!("check {}", subject.slot),
+            Task::Look { .. } => format!("look {}", subject.slot),
             Task::Choose { challenge, level, .. } => {
                 format!("choose {challenge} {} {} {}", level.first, level.steps, level.part)
             }
@@ -329,12 +350,12 @@ impl<'a> Watcher<'a> {
         };
         // A run's folder is for one task at a time; fetching needs none. What a challenge or a committee waits for has a
         // deadline: it comes in addition.
-        let uses_run = !matches!(task, Task::Fetch { .. });
+        let uses_run = !matches!(task, Task::Fetch { .. } | Task::Look { .. });
         let same_run = |task: &AtWork| task.uses_run && task.slot == subject.slot;
         let is_busy = self.at_work.contains_key(&name)
             || (uses_run && self.at_work.values().any(same_run))
             || self.unkept.iter().any(|(slot, _)| *slot == subject.slot);
-        let is_check = matches!(task, Task::Check);
+        let is_check = matches!(task, Task::Check { .. } | Task::Look { .. });
         if uses_run && !is_check {
             // A check of the same run takes long, and has no deadline.
             self.at_work.values().filter(|task| same_run(task)).for_each(|task| {
@@ -351,8 +372,8 @@ impl<'a> Watcher<'a> {
         let is_wanted = gives_way.clone();
         let thread = std::thread::spawn(move || {
             // Else the task would count as at work for ever.
-            let worked = catch_unwind(AssertUnwindSafe(|| place.work(&subject, &task, tries, &is_wanted)));
-            let found = worked.unwrap_or_else(|_| Some(task.failed(subject.run.traceRoot, tries)));
+            let worked = catch_unwind(AssertUnwindSafe(|| place.work(&subject, &task, &is_wanted)));
+            let found = worked.unwrap_or_else(|_| Some(task.failed(subject.run.traceRoot)));
             // Nobody listens any more when everything ends.
             let _ = tell.send((its_name, slot, found));
         });
@@ -384,8 +405,20 @@ impl<'a> Watcher<'a> {
                     Finding::OtherResults { what } => {
                         (Some(&self.metrics.differs), format!("the published results are wrong: {what}"))
                     }
+                    Finding::NoData { why, search } => {
+                        (Some(&self.metrics.failed), format!("the data cannot be had ({search}): {why}"))
+                    }
+                    Finding::NoResults { why, search, .. } => {
+                        let text = format!("as claimed, but its results cannot be had ({search}): {why}");
+                        (Some(&self.metrics.failed), text)
+                    }
                     Finding::CannotTell { why, tries, .. } => {
                         (Some(&self.metrics.failed), format!("cannot tell ({tries} times): {why}"))
+                    }
+                    // The daemon has not come to what it waits for.
+                    Finding::Undisclosed { why: None, .. } => return Ok(()),
+                    Finding::Undisclosed { why: Some(why), search } => {
+                        (Some(&self.metrics.failed), format!("its results cannot be had ({search}): {why}"))
                     }
                     Finding::Skipped { why } => (None, format!("not checked: {why}")),
                     Finding::Waiting => return Ok(()),

@@ -29,6 +29,12 @@ impl Watcher<'_> {
                     Finding::Differs { .. } => Kind::Step,
                     Finding::OtherData { .. } => Kind::Capsule,
                     Finding::OtherResults { .. } => Kind::Results,
+                    Finding::NoData { ref search, .. } if search.withheld => Kind::Capsule,
+                    Finding::NoResults { ref search, .. } | Finding::Undisclosed { ref search, .. }
+                        if search.withheld =>
+                    {
+                        Kind::Results
+                    }
                     _ => continue,
                 };
                 if let Err(error) = self.open(view, checked.slot, kind) {
@@ -138,7 +144,7 @@ impl Watcher<'_> {
                 return Ok(());
             }
             let leaves = challenge.leaves.clone();
-            self.begin(subject.clone(), Task::Choose { challenge: id, level, leaves }, 0);
+            self.begin(subject.clone(), Task::Choose { challenge: id, level, leaves });
             return Ok(());
         };
         if known.choices.last() != Some(&chosen) {

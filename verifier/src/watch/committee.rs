@@ -255,7 +255,7 @@ impl Watcher<'_> {
                 }
                 kind => Task::Fetch { question, kind, absence },
             };
-            self.begin(subject, task, 0);
+            self.begin(subject, task);
             return Ok(());
         };
         let kept = asked.votes.iter().rev().find(|kept| kept.round == round && kept.answer == answer).cloned();

@@ -3,6 +3,7 @@
 //! The file is open for the moment of each access only, so that `fedmkt-verify status` reads it while the daemon is at
 //! work. Who may write is settled by the lock on the folder.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -68,6 +69,31 @@ pub enum Finding {
         /// In what.
         what: String,
     },
+    /// The run is as claimed, but what was published as its results cannot be had, for now.
+    NoResults {
+        /// Steps that were computed.
+        steps: u64,
+        /// How long it took.
+        seconds: f64,
+        /// Why not.
+        why: String,
+        /// How they were looked for.
+        search: Search,
+    },
+    /// The data was not disclosed yet. Meanwhile it is looked for the results.
+    Undisclosed {
+        /// Why they could not be had at the last look, if they could not.
+        why: Option<String>,
+        /// How they were looked for.
+        search: Search,
+    },
+    /// The data that was published or disclosed cannot be had, for now.
+    NoData {
+        /// Why not.
+        why: String,
+        /// How it was looked for.
+        search: Search,
+    },
     /// It cannot be told, for now.
     CannotTell {
         /// Why.
@@ -77,6 +103,26 @@ pub enum Finding {
         /// When it is tried again, in seconds since 1970.
         next: u64,
     },
+}
+
+/// How it was looked for files that cannot be had.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Search {
+    /// How often nobody had them, while the job came from the network at that moment.
+    pub tries: u32,
+    /// When that was so first, in seconds since 1970.
+    pub since: Option<u64>,
+    /// When it is looked again, in seconds since 1970.
+    pub next: u64,
+    /// Whether nobody had them at the last look, either, and that is enough to hold that they are withheld.
+    pub withheld: bool,
+}
+
+impl fmt::Display for Search {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let withheld = if self.withheld { ": withheld" } else { "" };
+        write!(f, "nobody had it {} times{withheld}", self.tries)
+    }
 }
 
 /// A challenge by this verifier.
@@ -276,6 +322,23 @@ impl State {
     /// When the file cannot be used.
     pub fn set_known_to(&self, committee: Address, block: u64) -> anyhow::Result<()> {
         self.records()?.put(&format!("known/{committee}"), &block)
+    }
+
+    /// Slots of which this verifier has asked for an audit, or was about to, and whose bond is not back yet.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn requests(&self) -> anyhow::Result<Vec<B256>> {
+        self.all("request/")
+    }
+
+    /// Writes down that it asks for an audit of a slot, or that the bond is back.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn set_request(&self, slot: B256, is_open: bool) -> anyhow::Result<()> {
+        let name = format!("request/{slot}");
+        if is_open { self.records()?.put(&name, &slot) } else { self.records()?.remove(&name) }
     }
 
     /// CIDs of jobs that this verifier has pinned.

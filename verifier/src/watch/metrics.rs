@@ -20,6 +20,8 @@ pub struct Metrics {
     pub differs: AtomicU64,
     /// Checks that came to nothing.
     pub failed: AtomicU64,
+    /// Audits that were asked for.
+    pub requested: AtomicU64,
     /// Challenges that were opened.
     pub opened: AtomicU64,
     /// Challenges that were won.
@@ -56,6 +58,7 @@ impl Metrics {
         one("runs_agreed_total", "counter", "Submissions that are as claimed.", of(&self.agrees));
         one("runs_differed_total", "counter", "Submissions that are not as claimed.", of(&self.differs));
         one("checks_failed_total", "counter", "Checks that came to nothing.", of(&self.failed));
+        one("audits_requested_total", "counter", "Audits that were asked for.", of(&self.requested));
         one("challenges_opened_total", "counter", "Challenges that were opened.", of(&self.opened));
         one("challenges_won_total", "counter", "Challenges that were won.", of(&self.won));
         one("challenges_lost_total", "counter", "Challenges that were lost.", of(&self.lost));

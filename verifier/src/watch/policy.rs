@@ -9,6 +9,11 @@
 //!
 //! [challenge]
 //! most-bond = "5000"      # what may be put up for one challenge, in the smallest unit of these tokens
+//! withheld-after = 21600  # seconds that results which nobody has are looked for before that is challenged
+//!
+//! [audit]
+//! request-share = 0.05    # of the submissions that this verifier is an auditor of and the lottery has not drawn
+//! most-bond = "5000"      # what may be put up for one request, in the smallest unit of these tokens
 //!
 //! [committee]
 //! contracts = ["0x.."]    # committees that this verifier is a member of
@@ -35,8 +40,10 @@ use serde::Deserialize;
 pub struct Policy {
     /// Which submissions are checked.
     pub check: Check,
-    /// What may be put up.
+    /// What is challenged, and what may be put up for it.
     pub challenge: Challenge,
+    /// For which audits this verifier asks.
+    pub audit: Audit,
     /// Where this verifier votes.
     pub committee: Committee,
     /// How much may be used.
@@ -76,7 +83,7 @@ impl Default for Check {
     }
 }
 
-/// What may be put up.
+/// What is challenged, and what may be put up for it.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Challenge {
@@ -84,12 +91,24 @@ pub struct Challenge {
     pub enabled: bool,
     /// The highest bond, in the token's smallest unit; none if it is absent.
     pub most_bond: Option<String>,
+    /// Seconds that results which nobody has are looked for before that is challenged.
+    pub withheld_after: u64,
 }
 
 impl Default for Challenge {
     fn default() -> Self {
-        Self { enabled: true, most_bond: None }
+        Self { enabled: true, most_bond: None, withheld_after: 6 * 3600 }
     }
+}
+
+/// For which audits this verifier asks, where it is an auditor.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Audit {
+    /// The share of submissions that the lottery has not drawn, from 0 to 1.
+    pub request_share: f64,
+    /// The highest bond, in the token's smallest unit; none if it is absent.
+    pub most_bond: Option<String>,
 }
 
 /// Where this verifier votes.
@@ -152,8 +171,10 @@ impl Policy {
 
     fn check(&self, path: &Path) -> anyhow::Result<()> {
         let path = path.display();
-        if !(0.0..=1.0).contains(&self.check.share) {
-            bail!("{path}: check.share is {}; it must be from 0 to 1", self.check.share);
+        for (name, share) in [("check.share", self.check.share), ("audit.request-share", self.audit.request_share)] {
+            if !(0.0..=1.0).contains(&share) {
+                bail!("{path}: {name} is {share}; it must be from 0 to 1");
+            }
         }
         if self.limits.at_once == 0 {
             bail!("{path}: limits.at-once is 0; with that nothing would ever be checked");
@@ -161,6 +182,7 @@ impl Policy {
         for (name, amount) in [
             ("check.least-reward", Some(&self.check.least_reward)),
             ("challenge.most-bond", self.challenge.most_bond.as_ref()),
+            ("audit.most-bond", self.audit.most_bond.as_ref()),
         ] {
             if let Some(amount) = amount
                 && amount.parse::<U256>().is_err()
@@ -169,10 +191,11 @@ impl Policy {
             }
         }
         let has_least = self.check.least_reward.parse().is_ok_and(|least: U256| !least.is_zero());
-        if self.check.tokens.is_empty() && (has_least || self.challenge.most_bond.is_some()) {
+        let has_most = self.challenge.most_bond.is_some() || self.audit.most_bond.is_some();
+        if self.check.tokens.is_empty() && (has_least || has_most) {
             bail!(
-                "{path}: check.least-reward and challenge.most-bond are amounts of a token: name the tokens that they \
-                 are about in check.tokens"
+                "{path}: check.least-reward, challenge.most-bond and audit.most-bond are amounts of a token: name the \
+                 tokens that they are about in check.tokens"
             );
         }
         Ok(())
@@ -195,12 +218,19 @@ impl Policy {
         if U256::from(offer.reward) < least {
             return Err(format!("the reward is {}, less than {least}", offer.reward));
         }
-        let drawn = keccak256([seed.as_slice(), slot.as_slice()].concat());
-        let drawn = u64::from_be_bytes(drawn[..8].try_into().expect("8 bytes")) as f64 / u64::MAX as f64;
-        if drawn > self.check.share {
+        if !draws(self.check.share, &[seed.as_slice(), slot.as_slice()]) {
             return Err(format!("it is not in the share of {} that is checked", self.check.share));
         }
         Ok(())
+    }
+
+    /// Whether this verifier, as an auditor, asks for an audit of a submission in this token that takes this bond. `seed` as for
+    /// [`Self::wants`].
+    pub fn asks_for_audit(&self, seed: &B256, slot: B256, token: Address, bond: u128) -> bool {
+        // Not the draw of checks: that one may become known by what is checked.
+        draws(self.audit.request_share, &[b"audit", seed.as_slice(), slot.as_slice()])
+            && self.knows(token)
+            && within(self.audit.most_bond.as_ref(), bond)
     }
 
     /// Whether amounts of this token mean something.
@@ -210,9 +240,20 @@ impl Policy {
 
     /// Whether so much of this token may be put up for a challenge.
     pub fn may_bond(&self, token: Address, bond: u128) -> bool {
-        let most = self.challenge.most_bond.as_ref().map(|most| most.parse().unwrap_or(U256::ZERO));
-        self.knows(token) && most.is_none_or(|most| U256::from(bond) <= most)
+        self.knows(token) && within(self.challenge.most_bond.as_ref(), bond)
     }
+}
+
+/// Whether a draw that follows from this takes something of which this share is taken.
+fn draws(share: f64, from: &[&[u8]]) -> bool {
+    let drawn = keccak256(from.concat());
+    let drawn = u64::from_be_bytes(drawn[..8].try_into().expect("8 bytes"));
+    share > 0.0 && drawn as f64 / u64::MAX as f64 <= share
+}
+
+/// Whether a bond is no higher than `most`.
+fn within(most: Option<&String>, bond: u128) -> bool {
+    most.is_none_or(|most| U256::from(bond) <= most.parse().unwrap_or(U256::ZERO))
 }
 
 #[cfg(test)]
@@ -233,7 +274,8 @@ mod tests {
     fn the_example_is_read_and_without_a_file_the_defaults_hold() {
         let job = B256::repeat_byte(7);
         let policy = read(&format!(
-            "[check]\nshare = 0.25\ntokens = [\"{TOKEN}\"]\nleast-reward = \"1000\"\njobs = [\"{job}\"]\n[challenge]\nmost-bond = \"5000\"\n\
+            "[check]\nshare = 0.25\ntokens = [\"{TOKEN}\"]\nleast-reward = \"1000\"\njobs = [\"{job}\"]\n[challenge]\nmost-bond = \"5000\"\nwithheld-after = 60\n\
+             [audit]\nrequest-share = 1.0\nmost-bond = \"70\"\n\
              [committee]\ncontracts = [\"0x5FbDB2315678afecb367f032d93F642f64180aa3\"]\nengine = \"qemu\"\n\
              [limits]\nat-once = 2\nmost-bytes = 1000000000\ndisk-bytes = 20000000000\n"
         ))
@@ -241,6 +283,9 @@ mod tests {
         assert_eq!((policy.check.jobs.as_slice(), policy.committee.engine), (&[job][..], Engine::Qemu));
         assert!(policy.may_bond(TOKEN, 5000) && !policy.may_bond(TOKEN, 5001));
         assert!(!policy.may_bond(Address::ZERO, 1));
+        assert_eq!(policy.challenge.withheld_after, 60);
+        let asks = |token, bond| policy.asks_for_audit(&B256::ZERO, B256::ZERO, token, bond);
+        assert!(asks(TOKEN, 70) && !asks(TOKEN, 71) && !asks(Address::ZERO, 1));
         assert_eq!(Policy::read(Path::new("/no/such/file")).expect("defaults"), Policy::default());
     }
 
@@ -253,6 +298,9 @@ mod tests {
             ("[challenge]\nmost-bond = \"-1\"", "smallest units"),
             ("[check]\nleast-reward = \"1\"", "check.tokens"),
             ("[challenge]\nmost-bond = \"0\"", "check.tokens"),
+            ("[audit]\nrequest-share = -0.1", "from 0 to 1"),
+            ("[audit]\nmost-bond = \"many\"", "smallest units"),
+            ("[audit]\nmost-bond = \"5\"", "check.tokens"),
             ("[check]\ntokens = [\"0x12\"]", "invalid"),
             ("[limits]\nat-once = 0", "nothing would ever"),
             ("[check]\nchare = 1.0", "unknown field"),
@@ -285,5 +333,19 @@ mod tests {
         assert!(wants(Offer { is_auditor: true, ..audited }).is_ok(), "what is disclosed to it is checked");
         assert!(wants(Offer { is_auditor: true, token: Address::ZERO, ..audited }).is_err());
         assert!(wants(Offer { token: Address::ZERO, ..good }).is_err());
+    }
+
+    #[test]
+    fn a_share_of_audits_is_asked_for_by_another_draw_and_by_default_none() {
+        let policy = read("[check]\nshare = 0.5\n[audit]\nrequest-share = 0.5").expect("a policy");
+        let seed = B256::repeat_byte(1);
+        let open = Offer { disclosure: OPEN, is_auditor: false, reward: 1, token: TOKEN };
+        let slots = || (0..200u8).map(B256::repeat_byte);
+        let asked: Vec<bool> = slots().map(|slot| policy.asks_for_audit(&seed, slot, TOKEN, 1)).collect();
+        let checked: Vec<bool> = slots().map(|slot| policy.wants(&seed, slot, B256::ZERO, open).is_ok()).collect();
+        let count = asked.iter().filter(|asked| **asked).count();
+        assert!((60..140).contains(&count), "{count} of 200");
+        assert_ne!(asked, checked, "what is checked does not tell what is asked for");
+        assert!(slots().all(|slot| !Policy::default().asks_for_audit(&seed, slot, TOKEN, 0)));
     }
 }

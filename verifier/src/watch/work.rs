@@ -30,7 +30,7 @@ use fedmkt_runtime::worker::{CodeCache, Program};
 use fedmkt_store::{CachedStore, FolderStore};
 use tempfile::TempDir;
 
-use super::database::{Answer, Chosen, Finding, now};
+use super::database::{Answer, Chosen, Finding, Search, now};
 use super::evidence::{self, Evidence, Missing};
 use super::policy::{Engine, Policy};
 use crate::cartesi::Cartesi;
@@ -48,6 +48,9 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(300);
 /// After so many seconds something that failed is tried again; each time twice as long, up to so many.
 const LEAST_PAUSE: u64 = 15;
 const MOST_PAUSE: u64 = 900;
+
+/// So many times nobody must have had files before that is challenged.
+const LEAST_TRIES: u32 = 3;
 
 /// What all tasks need.
 #[derive(Clone)]
@@ -118,7 +121,23 @@ impl Subject {
 #[derive(Clone, Debug)]
 pub enum Task {
     /// Whether it is as claimed.
-    Check,
+    Check {
+        /// How often that was tried and came to nothing.
+        tries: u32,
+        /// How the data was looked for so far.
+        search: Search,
+        /// When there is no time any more to look for it again, in seconds since 1970.
+        last: u64,
+    },
+    /// Whether the results can be had.
+    Look {
+        /// Steps of the run, which is as claimed, and how long it took to make it again; none if its data was not disclosed.
+        run: Option<(u64, f64)>,
+        /// How they were looked for so far.
+        search: Search,
+        /// When there is no time any more to look again, in seconds since 1970.
+        last: u64,
+    },
     /// Which leaf of this level is the first wrong one.
     Choose {
         /// The challenge.
@@ -161,12 +180,16 @@ pub struct Absence {
 
 impl Task {
     /// What to tell when a task has ended without telling anything.
-    pub fn failed(&self, trace_root: B256, tries: u32) -> Found {
+    pub fn failed(&self, trace_root: B256) -> Found {
         let why = "a fault of this program ended the task".to_owned();
         match self {
-            Self::Check => {
-                let finding = Finding::CannotTell { why, tries: tries + 1, next: again_at(tries) };
+            Self::Check { tries, .. } => {
+                let finding = Finding::CannotTell { why, tries: tries + 1, next: again_at(*tries) };
                 Found::Finding { trace_root, finding }
+            }
+            Self::Look { run, search, .. } => {
+                let search = Search { next: now() + MOST_PAUSE, withheld: false, ..search.clone() };
+                Found::Finding { trace_root, finding: without_results(*run, why, search) }
             }
             Self::Choose { challenge, .. } => Found::NoChoice { challenge: *challenge, why },
             Self::Replay { question, .. } | Self::Fetch { question, .. } => {
@@ -214,6 +237,22 @@ pub enum Found {
 /// When to try again what failed so many times.
 pub fn again_at(tries: u32) -> u64 {
     now() + (LEAST_PAUSE << tries.min(10)).min(MOST_PAUSE)
+}
+
+impl Search {
+    /// What is known after another look at the moment `now`. `is_absent` says that nobody has the files; else it may be this
+    /// verifier's own fault, and does not count. They are withheld when that was so often enough, for `after` seconds or up
+    /// to the moment `last`, when a challenge could come too late.
+    fn after_look(&self, is_absent: bool, now: u64, after: u64, last: u64) -> Self {
+        let tries = self.tries + u32::from(is_absent);
+        let since = self.since.or(is_absent.then_some(now));
+        let first = since.unwrap_or(now);
+        let until = first.saturating_add(after).min(last);
+        let pause = (until.saturating_sub(first) / u64::from(LEAST_TRIES)).clamp(1, MOST_PAUSE);
+        // One look is at the end.
+        let next = (now + pause).min(until.max(now + 1));
+        Self { tries, since, next, withheld: is_absent && tries >= LEAST_TRIES && now >= until }
+    }
 }
 
 /// Folders of working files begin so; they are gone with what uses them, unless this process dies.
@@ -336,11 +375,16 @@ impl Place {
 
     /// Does a task. `None` when everything is to end. A check ends without a finding, too, when `gives_way` becomes true; it goes
     /// on later.
-    pub fn work(&self, subject: &Subject, task: &Task, tries: u32, gives_way: &AtomicBool) -> Option<Found> {
+    pub fn work(&self, subject: &Subject, task: &Task, gives_way: &AtomicBool) -> Option<Found> {
         match task {
-            Task::Check => {
+            Task::Check { tries, search, last } => {
                 let trace_root = subject.run.traceRoot;
-                self.check(subject, tries, gives_way).map(|finding| Found::Finding { trace_root, finding })
+                let checked = self.check(subject, *tries, search, *last, gives_way);
+                checked.map(|finding| Found::Finding { trace_root, finding })
+            }
+            Task::Look { run, search, last } => {
+                let trace_root = subject.run.traceRoot;
+                Some(Found::Finding { trace_root, finding: self.look(subject, *run, search, *last) })
             }
             Task::Choose { challenge, level, leaves } => {
                 let challenge = *challenge;
@@ -366,7 +410,14 @@ impl Place {
         }
     }
 
-    fn check(&self, subject: &Subject, tries: u32, gives_way: &AtomicBool) -> Option<Finding> {
+    fn check(
+        &self,
+        subject: &Subject,
+        tries: u32,
+        search: &Search,
+        last: u64,
+        gives_way: &AtomicBool,
+    ) -> Option<Finding> {
         let cannot = |why: String| Finding::CannotTell { why, tries: tries + 1, next: again_at(tries) };
         // Fetching counts, too.
         let started = Instant::now();
@@ -382,10 +433,14 @@ impl Place {
                     Some(what) => Finding::Differs { what },
                     None => {
                         let seconds = started.elapsed().as_secs_f64();
-                        match self.results(subject, evidence, rerun.header().status) {
+                        let steps = rerun.header().steps;
+                        match self.results(subject, &evidence.job, rerun.header().status) {
+                            Ok(()) => Finding::Agrees { steps, seconds },
                             Err(Missing::Other(what)) => Finding::OtherResults { what },
-                            // Nobody is challenged for what this computer cannot get.
-                            _ => Finding::Agrees { steps: rerun.header().steps, seconds },
+                            Err(missing) => {
+                                let search = Search { next: now(), ..Search::default() };
+                                Finding::NoResults { steps, seconds, why: missing.to_string(), search }
+                            }
                         }
                     }
                 }),
@@ -395,15 +450,60 @@ impl Place {
         match checked {
             Ok(finding) => finding,
             Err(Missing::Other(what)) => Some(Finding::OtherData { what }),
+            Err(missing) if search.since.is_some() || matches!(missing, Missing::Absent(_)) => {
+                let (search, why) = self.searched(subject, search, &missing, last);
+                Some(Finding::NoData { why, search })
+            }
             Err(missing) => Some(cannot(missing.to_string())),
         }
     }
 
-    fn results(&self, subject: &Subject, evidence: &Evidence, status: Status) -> Result<(), Missing> {
+    fn results(&self, subject: &Subject, job: &Job, status: Status) -> Result<(), Missing> {
         if status != Status::Done {
             return Ok(());
         }
-        evidence::results(&evidence.job, &subject.submission, &self.store()?, self.policy.limits.most_bytes)
+        evidence::results(job, &subject.submission, &self.store()?, self.policy.limits.most_bytes)
+    }
+
+    /// Looks for results, perhaps once more.
+    fn look(&self, subject: &Subject, run: Option<(u64, f64)>, search: &Search, last: u64) -> Finding {
+        let looked = self.store().and_then(|store| {
+            let job = evidence::job(&subject.terms, &store, &self.home)?;
+            evidence::results(&job, &subject.submission, &store, self.policy.limits.most_bytes)
+        });
+        match (looked, run) {
+            (Ok(()), Some((steps, seconds))) => Finding::Agrees { steps, seconds },
+            // They may be gone later.
+            (Ok(()), None) => {
+                Finding::Undisclosed { why: None, search: Search { next: now() + MOST_PAUSE, ..Search::default() } }
+            }
+            (Err(Missing::Other(what)), _) => Finding::OtherResults { what },
+            (Err(missing), run) => {
+                let (search, why) = self.searched(subject, search, &missing, last);
+                without_results(run, why, search)
+            }
+        }
+    }
+
+    /// What is known after another look for files that could not be had, and why they could not.
+    fn searched(&self, subject: &Subject, search: &Search, missing: &Missing, last: u64) -> (Search, String) {
+        let (is_absent, why) = match missing {
+            Missing::Absent(what) => match self.reach_job(subject) {
+                Ok(()) => (true, what.clone()),
+                Err(why) => (false, format!("{what}; {why}")),
+            },
+            missing => (false, missing.to_string()),
+        };
+        (search.after_look(is_absent, now(), self.policy.challenge.withheld_after, last), why)
+    }
+
+    /// Gets the job's block from the network. Whoever cannot is perhaps cut off, and must blame nobody for files that are
+    /// missing.
+    fn reach_job(&self, subject: &Subject) -> Result<(), String> {
+        let job = fedmkt_contracts::terms::job_cid(&subject.terms);
+        let store = self.store().map_err(|error| error.to_string())?;
+        let network = store.network().ok_or("there is nobody to ask for files")?;
+        network.block(&job).map(drop).map_err(|error| format!("but the job cannot be had either: {error}"))
     }
 
     fn choose(&self, subject: &Subject, level: &Level, leaves: &[StateRoot]) -> anyhow::Result<Option<Chosen>> {
@@ -538,11 +638,7 @@ impl Place {
         match missing {
             Missing::Other(_) => Ok(answer(Says::ClientWrong, missing.to_string())),
             Missing::Absent(_) if now() >= absence.until => {
-                // Nobody may be blamed when nothing at all comes from the network: the job's block must come.
-                let job = fedmkt_contracts::terms::job_cid(&subject.terms);
-                let store = self.store().map_err(|error| error.to_string())?;
-                let network = store.network().ok_or("there is nobody to ask for files")?;
-                network.block(&job).map_err(|error| format!("{missing}; but the job cannot be had either: {error}"))?;
+                self.reach_job(subject).map_err(|why| format!("{missing}; {why}"))?;
                 Ok(Answer { absent_in: Some(absence.round), ..answer(Says::ClientWrong, missing.to_string()) })
             }
             missing => Err(missing.to_string()),
@@ -550,6 +646,63 @@ impl Place {
     }
 }
 
+/// What is found when results cannot be had.
+fn without_results(run: Option<(u64, f64)>, why: String, search: Search) -> Finding {
+    match run {
+        Some((steps, seconds)) => Finding::NoResults { steps, seconds, why, search },
+        None => Finding::Undisclosed { why: Some(why), search },
+    }
+}
+
 fn answer(says: Says, how: String) -> Answer {
     Answer { says, how, absent_in: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks whenever it is time to, from the moment 1000 on; `is_absent` is given the number of each look.
+    fn looks(after: u64, last: u64, is_absent: impl Fn(u32) -> bool) -> Vec<(u64, Search)> {
+        let mut search = Search { next: 1000, ..Search::default() };
+        let mut looks = Vec::new();
+        for number in 0..100 {
+            let now = search.next;
+            search = search.after_look(is_absent(number), now, after, last);
+            looks.push((now, search.clone()));
+            if search.withheld {
+                break;
+            }
+        }
+        looks
+    }
+
+    #[test]
+    fn results_are_withheld_when_nobody_had_them_often_enough_for_long_enough() {
+        let moments = |after, last| -> Vec<u64> {
+            let looks = looks(after, last, |_| true);
+            assert!(looks.last().expect("looks").1.withheld);
+            looks.iter().map(|(moment, _)| *moment).collect()
+        };
+        assert_eq!(moments(30, 9000), [1000, 1010, 1020, 1030]);
+        let six_hours = moments(21_600, 90_000);
+        assert_eq!((six_hours.len(), six_hours.last()), (25, Some(&22_600)), "four times an hour");
+        assert_eq!(moments(21_600, 1300), [1000, 1100, 1200, 1300], "not after the last moment");
+        assert_eq!(moments(21_600, 10), [1000, 1001, 1002], "there is no time, but three looks are the least");
+        assert_eq!(moments(0, 9000), [1000, 1001, 1002]);
+        assert_eq!(moments(u64::MAX, 1300), [1000, 1100, 1200, 1300]);
+    }
+
+    #[test]
+    fn looks_that_may_be_in_vain_by_a_fault_of_ones_own_do_not_count() {
+        let never = looks(30, 9000, |_| false);
+        assert!(never.iter().all(|(_, search)| search.tries == 0 && search.since.is_none()), "{never:?}");
+        let from_the_third_on = looks(30, 9000, |number| number >= 3);
+        let (end, search) = from_the_third_on.last().expect("looks");
+        assert_eq!((*end, search.since, search.tries), (1060, Some(1030), 4));
+        // Whoever was cut off at the end looks again before it blames anybody.
+        let cut_off = looks(30, 9000, |number| number != 3);
+        assert!(!cut_off[3].1.withheld);
+        assert_eq!(cut_off.last().map(|(end, search)| (*end, search.tries)), Some((1031, 4)));
+    }
 }

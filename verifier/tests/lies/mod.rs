@@ -25,6 +25,9 @@ pub const STEPS: u64 = 701;
 pub const STEPS_PER_SEGMENT: u64 = 300;
 pub const KINDS: u64 = 10;
 
+/// A key to which results can be encrypted. Nobody in the tests can decrypt them.
+pub const SPONSOR: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+
 /// The trainer of the test kit with more and shorter steps.
 fn trainer() -> Vec<u8> {
     let mut text = include_str!("../../../tests/kit/src/trainer.wat").to_owned();
@@ -64,17 +67,23 @@ pub struct Setting {
 
 impl Setting {
     pub fn new() -> Self {
-        Self::disclosed(Disclosure::Open)
+        Self::with(|_| {})
     }
 
     /// One whose data may be shown to these.
     pub fn disclosed(disclosure: Disclosure) -> Self {
+        Self::with(|manifest| manifest.disclosure = disclosure)
+    }
+
+    /// One whose manifest went through `change`.
+    pub fn with(change: impl FnOnce(&mut Manifest)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let home = Home::open(folder.path().join("home")).expect("a home");
         let store = FolderStore::new(home.path().join("store"));
         let manifest = stored(&store, &trainer());
         let limits = Limits { steps: 1400, ..manifest.limits };
-        let manifest = Manifest { steps_per_segment: STEPS_PER_SEGMENT, limits, disclosure, ..manifest };
+        let mut manifest = Manifest { steps_per_segment: STEPS_PER_SEGMENT, limits, ..manifest };
+        change(&mut manifest);
         let cid = put_value(&store, &manifest).expect("stored");
         let job = Job::load(&Reference::Cid(cid), &store, &home).expect("a job");
         let data = folder.path().join("data");
@@ -171,11 +180,16 @@ impl<'a> Liar<'a> {
             honest.push(worker.state_root().expect("a root"));
         }
         let last = worker.header().expect("a header");
-        let files = setting.job.manifest.results.iter().enumerate();
-        let results =
-            files.map(|(index, file)| worker.result(index, file.most_bytes).expect("a result")).collect::<Vec<_>>();
         let image = setting.folder.path().join("changed");
-        Self { setting, worker, honest, last, results, image }
+        let mut liar = Self { setting, worker, honest, last, results: Vec::new(), image };
+        liar.results = liar.results_of_last();
+        liar
+    }
+
+    /// The contents of the result files of the run that was made last.
+    pub fn results_of_last(&mut self) -> Vec<Vec<u8>> {
+        let files = self.setting.job.manifest.results.iter().enumerate();
+        files.map(|(index, file)| self.worker.result(index, file.most_bytes).expect("a result")).collect()
     }
 
     /// The states of a run that is honest for `steps` steps; then its image is changed, and it goes on to its end.

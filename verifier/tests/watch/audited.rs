@@ -3,16 +3,16 @@
 use std::fs;
 use std::path::Path;
 
-use alloy::primitives::B256;
-use fedmkt_contracts::dev::{MOVE_TIME, WINDOW};
+use alloy::primitives::{B256, U256};
+use fedmkt_contracts::dev::{BOND, COMPENSATION, FEE, MOVE_TIME, REWARD, WINDOW};
 use fedmkt_contracts::{ids, submission};
 use fedmkt_core::manifest::{Audit, Disclosure};
 use fedmkt_market::submission::encrypt;
 
 use crate::lies::{Dice, Liar, Setting};
-use crate::net::{Net, Party};
+use crate::net::{FUNDS, Net, Party};
 use crate::verifier::Verifier;
-use crate::{Cheater, PAID, REFUTED, SILENT, SUBMITTED, until};
+use crate::{BURNED, Cheater, PAID, REFUTED, SILENT, SUBMITTED, until};
 
 /// Whether a file in a folder, or below it, holds these bytes.
 fn holds(folder: &Path, bytes: &[u8]) -> bool {
@@ -71,7 +71,9 @@ fn auditors_check_what_is_disclosed_to_them_and_judge_it() {
         let mut liar = Liar::new(&setting);
         if lies {
             let lie = liar.lie(0, &mut Dice(0, 7));
-            let taken = net.submit(&setting, accepted, &lie.states, lie.last.as_ref().expect("a header"));
+            // Else it were found before anything is disclosed.
+            let (last, results) = (lie.last.as_ref().expect("a header"), liar.results_of_last());
+            let taken = net.submit_with(&setting, accepted, &lie.states, last, &[], &results);
             return Cheater { taken, lie, honest: liar.honest };
         }
         let taken = net.submit_with(&setting, accepted, &liar.honest, &liar.last, &[], &liar.results);
@@ -114,6 +116,24 @@ fn auditors_check_what_is_disclosed_to_them_and_judge_it() {
     until("silence is ended by the auditors", || state(silent.taken.slot) == SILENT);
     net.send(net.market(Party::Client).finalize(honest.taken.slot));
     assert_eq!(state(honest.taken.slot), PAID);
+
+    // Every auditor has voted in each of four cases, and one of them has challenged. Nobody has asked for an audit.
+    let client = net.account(Party::Client);
+    net.send(net.market(Party::Client).withdraw(net.token, client));
+    assert_eq!(net.tokens(client), FUNDS - 5 * BOND + REWARD);
+    for (number, account) in accounts.iter().enumerate() {
+        let won = if number == 0 { 4 * COMPENSATION } else { 0 };
+        until("an auditor has what it is owed", || net.tokens(*account) == FUNDS - 500 + won + 4 * FEE / 3);
+        let committee = net.committee(Party::Other);
+        until("an auditor has its stake", || net.ask(committee.getMember(*account)).stake == 500);
+    }
+    net.send(net.market(Party::Sponsor).close(job));
+    net.send(net.market(Party::Sponsor).withdraw(net.token, net.account(Party::Sponsor)));
+    assert_eq!(net.tokens(net.account(Party::Sponsor)), FUNDS - REWARD);
+    let burned = 4 * (BOND - COMPENSATION - FEE) + BOND;
+    assert_eq!(net.ask(market.owed(net.token, BURNED)), U256::from(burned));
+    assert_eq!(net.tokens(net.market), burned, "nothing else is left in the market");
+    assert_eq!(net.tokens(net.committee), 3 * 500, "nothing but stakes is left in the committee");
 
     // What was entrusted to them is nowhere.
     let row = b"1,2,3\n1,2,3\n1,2,3\n";

@@ -1,11 +1,16 @@
 //! Verifiers that watch a market on a chain of their own, with real contracts: who lies loses, whoever it is.
 
 mod audited;
+mod disclosed;
+mod going_back;
 #[allow(dead_code, reason = "several tests share it, each uses what it needs")]
 #[path = "../lies/mod.rs"]
 mod lies;
 mod net;
+mod requests;
+mod shown;
 mod verifier;
+mod withheld;
 
 use std::time::Duration;
 
@@ -13,6 +18,7 @@ use alloy::primitives::{Address, B256, U256, address, keccak256};
 use alloy::sol_types::SolValue;
 use fedmkt_contracts::dev::{BOND, CHALLENGE_BOND, COMPENSATION, FEE, MOVE_TIME, PENALTY, REWARD, SEAT_STAKE, WINDOW};
 use fedmkt_contracts::{ids, submission};
+use fedmkt_core::image::Header;
 use fedmkt_core::roots::StateRoot;
 use fedmkt_core::trace::Level;
 use fedmkt_verifier::cartesi::Cartesi;
@@ -77,6 +83,28 @@ impl Cheater {
         }
         is_wanted
     }
+
+    /// A friend of the client disputes its first step, which is right, and loses as soon as it can.
+    fn is_defended_by(&self, net: &Net, friend: Party) {
+        net.send(net.disputes(friend).open(self.taken.slot, self.taken.run.clone(), 0));
+        let disputes = net.disputes(friend);
+        let challenge = net.challenge_of(self.taken.slot, net.account(friend)).expect("opened");
+        until("the friend has lost", || {
+            let found = net.ask(disputes.getChallenge(challenge));
+            match found.state {
+                WANTS_LEAVES => drop(self.defend(net, challenge)),
+                WANTS_CHOICE => {
+                    let level = Level { first: found.level.first, steps: found.level.steps, part: found.level.part };
+                    let leaves = self.lie.posts(&level, &self.honest);
+                    let choice = submission::choice(&leaves, 0, StateRoot(found.stateIn.0));
+                    net.send(net.disputes(friend).choose(challenge, self.taken.run.clone(), choice));
+                }
+                _ => {}
+            }
+            found.state == LOST
+        });
+        assert!(net.ask(disputes.getChallenge(challenge)).ruled, "the committee says that the step is right");
+    }
 }
 
 #[test]
@@ -84,7 +112,7 @@ fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
     let Some(net) = Net::start("cheating clients", 3) else { return };
     let mut setting = Setting::new();
     let store = setting.store().folder().to_owned();
-    let job = net.post(&setting, 8);
+    let job = net.post(&setting, 10);
 
     let mut watcher = Verifier::new(&net, &store, "[limits]\nat-once = 2\n");
     let policy =
@@ -99,9 +127,9 @@ fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
     watcher.start();
     members.iter_mut().for_each(Verifier::start);
 
-    // A flipped bit in a weight at a late step; stopping early; skipped steps; false leaves below.
+    // A flipped bit in a weight at a late step; stopping early; skipped steps; other initial weights; false leaves below.
     let mut cheaters = Vec::new();
-    for (number, kind) in [0, 3, 4, 9].into_iter().enumerate() {
+    for (number, kind) in [0, 3, 4, 7, 9].into_iter().enumerate() {
         let accepted = net.accept(job, &mut setting, number as u8);
         let mut liar = Liar::new(&setting);
         let lie = liar.lie(kind, &mut Dice(kind, 7));
@@ -130,13 +158,26 @@ fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
     let accepted = net.accept(job, &mut setting, 101);
     let liar = Liar::new(&setting);
     let honest = net.submit_with(&setting, accepted, &liar.honest, &liar.last, &data, &liar.results);
+    // One that has computed nothing: it takes the states and results of the honest one, whose data is open.
+    let (mut states, last) = (liar.honest.clone(), liar.last.clone());
+    let (copied, results) = (liar.honest, liar.results);
+    let accepted = net.accept_as(Party::Other, job, &mut setting, 104);
+    assert!(net.refuses(&setting, &accepted, &states, &last), "the last state names the run that it is of");
+    let last = Header { run_id: setting.run_id, ..last };
+    *states.last_mut().expect("states") = setting.root_alone(&last);
+    let taken = net.submit_with(&setting, accepted, &states, &last, &data, &results);
+    let lie = Lie { states, what: "a copied result", step: 0, last: Some(last), hides: false };
+    cheaters.push(Cheater { taken, lie, honest: copied });
+    // Nobody defends the first one before its friend has lost, and nobody is helped by that.
+    cheaters[0].is_defended_by(&net, Party::Friend);
 
     let market = net.market(Party::Client);
     let state = |slot| net.ask(market.getSlot(slot)).state;
     let mut kills = 3;
     for cheater in &cheaters {
         let slot = cheater.taken.slot;
-        let challenge = ids::challenge_id(slot, watcher.account, 0);
+        until("it is challenged", || net.challenge_of(slot, watcher.account).is_some());
+        let challenge = net.challenge_of(slot, watcher.account).expect("there is one");
         until(&format!("{} is refuted", cheater.lie.what), || {
             // The watcher dies a few times, wherever it is just then, and goes on.
             if cheater.defend(&net, challenge) && kills > 0 {
@@ -164,11 +205,13 @@ fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
     net.send(net.market(Party::Client).finalize(honest.slot));
     assert_eq!(state(honest.slot), PAID);
     net.send(net.market(Party::Client).withdraw(net.token, net.account(Party::Client)));
-    assert_eq!(net.tokens(net.account(Party::Client)), FUNDS - 7 * BOND + REWARD);
+    assert_eq!(net.tokens(net.account(Party::Client)), FUNDS - 8 * BOND + REWARD + COMPENSATION);
+    assert_eq!(net.tokens(net.account(Party::Other)), FUNDS - BOND);
+    assert_eq!(net.tokens(net.account(Party::Friend)), FUNDS - CHALLENGE_BOND, "the friend has paid for it");
 
-    until("the watcher has its compensations", || net.tokens(watcher.account) == FUNDS + 7 * COMPENSATION);
+    until("the watcher has its compensations", || net.tokens(watcher.account) == FUNDS + 9 * COMPENSATION);
     until("members have their fees", || {
-        members.iter().map(|member| net.tokens(member.account)).sum::<u128>() == 2 * (FUNDS - 1000) + 6 * FEE
+        members.iter().map(|member| net.tokens(member.account)).sum::<u128>() == 2 * (FUNDS - 1000) + 9 * FEE
     });
     let committee = net.committee(Party::Other);
     until("members have their stakes", || {
@@ -180,7 +223,8 @@ fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
     net.send(net.market(Party::Sponsor).close(job));
     net.send(net.market(Party::Sponsor).withdraw(net.token, net.account(Party::Sponsor)));
     assert_eq!(net.tokens(net.account(Party::Sponsor)), FUNDS - REWARD);
-    let burned = 6 * (BOND - COMPENSATION - FEE) + BOND - COMPENSATION;
+    let sham = CHALLENGE_BOND - COMPENSATION - FEE;
+    let burned = 8 * (BOND - COMPENSATION - FEE) + BOND - COMPENSATION + sham;
     assert_eq!(net.ask(market.owed(net.token, BURNED)), U256::from(burned));
     assert_eq!(net.tokens(net.market), burned, "nothing else is left in the market");
 
@@ -192,7 +236,7 @@ fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
         .iter()
         .map(|checked| checked["finding"]["finding"].as_str().expect("a finding"))
         .collect();
-    assert_eq!(findings.iter().filter(|finding| **finding == "differs").count(), 5, "{findings:?}");
+    assert_eq!(findings.iter().filter(|finding| **finding == "differs").count(), 7, "{findings:?}");
     for other in ["other-data", "other-results"] {
         assert_eq!(findings.iter().filter(|finding| **finding == other).count(), 1, "{findings:?}");
     }

@@ -15,6 +15,7 @@ use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::types::{Filter, TransactionReceipt};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolEvent;
+use cid::Cid;
 use fedmkt_contracts::committee::Committee::{self, CommitteeInstance};
 use fedmkt_contracts::dev;
 use fedmkt_contracts::dev_token::DevToken::{self, DevTokenInstance};
@@ -22,6 +23,7 @@ use fedmkt_contracts::disputes::Disputes::{ChallengeEnded, ChallengeOpened, Disp
 use fedmkt_contracts::disputes::Run;
 use fedmkt_contracts::market::Market::{self, MarketInstance};
 use fedmkt_contracts::market::Terms;
+use fedmkt_contracts::submission::Claim;
 use fedmkt_contracts::{ids, randomness, submission, terms};
 use fedmkt_core::image::Header;
 use fedmkt_core::inputs::{self, market_run_id};
@@ -31,9 +33,11 @@ use fedmkt_core::receipt::Body;
 use fedmkt_core::roots::{DataRoot, StateRoot};
 use fedmkt_core::trace::Level;
 use fedmkt_core::tree::keccak256;
+use fedmkt_market::submission::{cid_of, publish};
 use fedmkt_store::files;
 
 use crate::lies::{STEPS_PER_SEGMENT, Setting};
+use crate::until;
 
 pub const FUNDS: u128 = 1_000_000;
 
@@ -43,6 +47,7 @@ pub enum Party {
     Sponsor,
     Client,
     Other,
+    Friend,
 }
 
 pub struct Net {
@@ -67,6 +72,8 @@ pub struct Taken {
     pub slot: B256,
     pub client: Party,
     pub run: Run,
+    /// What was published as its results.
+    pub bundle: Option<Cid>,
 }
 
 impl Net {
@@ -98,7 +105,7 @@ impl Net {
         self.disputes = self.ask(MarketInstance::new(market, other.clone()).disputes());
         let rules = dev::rules(token, members);
         self.committee = self.wait(async { *Committee::deploy(&other, market, rules).await.expect("made").address() });
-        for party in [Party::Sponsor, Party::Client, Party::Other] {
+        for party in [Party::Sponsor, Party::Client, Party::Other, Party::Friend] {
             self.fund(self.account(party));
             self.allow(party, market);
         }
@@ -121,6 +128,14 @@ impl Net {
         });
         assert!(receipt.status(), "a transaction failed");
         receipt
+    }
+
+    /// The selector of the error with which a contract refuses a call.
+    #[track_caller]
+    pub fn refusal<P: Provider, D: CallDecoder + Unpin>(&self, call: CallBuilder<P, D>) -> [u8; 4] {
+        let error = self.wait(async { call.call().await }).err().expect("it is refused");
+        let data = error.as_revert_data().unwrap_or_else(|| panic!("no contract refuses it: {error}"));
+        data[..4].try_into().expect("a selector")
     }
 
     fn key(&self, party: Party) -> PrivateKeySigner {
@@ -180,6 +195,19 @@ impl Net {
         });
     }
 
+    /// Waits until there are so many more blocks.
+    pub fn wait_for_blocks(&self, more: u64) {
+        let number = || self.block(BlockNumberOrTag::Latest).header.number;
+        let last = number() + more;
+        until("blocks", || number() >= last);
+    }
+
+    /// Lets it pass up to this moment, in seconds since 1970.
+    pub fn pass_until(&self, time: u64) {
+        let now = self.block(BlockNumberOrTag::Latest).header.timestamp;
+        self.pass(time.saturating_sub(now));
+    }
+
     fn block(&self, number: BlockNumberOrTag) -> alloy::rpc::types::Block {
         let provider = self.provider(Party::Other);
         self.wait(async { provider.get_block_by_number(number).await }).expect("an answer").expect("a block")
@@ -201,6 +229,8 @@ impl Net {
             Disclosure::Private => (terms::PRIVATE, 0),
         };
         let is_private = disclosure == terms::PRIVATE;
+        let mut auditors = auditors.to_vec();
+        auditors.sort();
         let terms = Terms {
             cid: terms::job_digest(&setting.job.cid).expect("a job"),
             root: setting.job.root().0.into(),
@@ -210,11 +240,18 @@ impl Net {
             slots,
             disclosure,
             auditsPerMillion: U24::from(per_million),
-            auditors: auditors.to_vec(),
+            auditors,
             ..dev::terms(self.token, self.committee, longest, now)
         };
         let terms = match is_private {
-            true => Terms { challengeBond: 0, compensation: 0, arbitrationFee: 0, ..terms },
+            true => Terms {
+                arbitrator: Address::ZERO,
+                arbitrationTime: 0,
+                challengeBond: 0,
+                compensation: 0,
+                arbitrationFee: 0,
+                ..terms
+            },
             false => terms,
         };
         assert_eq!(terms::differences(&terms, &setting.job.cid, manifest, setting.job.root()), []);
@@ -276,22 +313,75 @@ impl Net {
         results: &[Vec<u8>],
     ) -> Taken {
         let Accepted { slot, client, header } = accepted;
+        let claim = self.claim(setting, states, last, data, results);
+        let accepted = submission::accepted(last.data_root, keccak256(&last.blind.0), None);
+        let bundle = cid_of(&claim.submission.bundle);
+        self.send(self.market(client).submit(slot, accepted, claim.submission, claim.siblings, header));
+        Taken { slot, client, run: claim.run.into(), bundle }
+    }
+
+    /// Whether the market refuses a run with these states for this slot.
+    pub fn refuses(&self, setting: &Setting, accepted: &Accepted, states: &[StateRoot], last: &Header) -> bool {
+        let Accepted { slot, client, header } = accepted.clone();
+        let claim = self.claim(setting, states, last, &setting.capsule.bytes, &[]);
+        let accepted = submission::accepted(last.data_root, keccak256(&last.blind.0), None);
+        let market = self.market(client);
+        let call = market.submit(slot, accepted, claim.submission, claim.siblings, header);
+        self.wait(async { call.call().await }).is_err()
+    }
+
+    /// Publishes data and results, and says what is to be submitted.
+    fn claim(&self, setting: &Setting, states: &[StateRoot], last: &Header, data: &[u8], results: &[Vec<u8>]) -> Claim {
         let ends = Level::top(states.len() as u64, STEPS_PER_SEGMENT).ends();
         let segments = ends.map(|end| states[end as usize - 1]).collect();
         let body = Body::new(setting.job.cid, &setting.job.manifest, last, segments);
         let store = setting.store();
         let is_open = setting.job.manifest.disclosure == Disclosure::Open;
         let capsule = is_open.then(|| files::add_file(&store, data).expect("added").cid);
-        let folder = tempfile::tempdir().expect("a folder");
-        for (file, content) in setting.job.manifest.results.iter().zip(results) {
-            std::fs::write(folder.path().join(&file.name), content).expect("a file");
+        let bundle = (!body.results.is_empty()).then(|| match setting.job.manifest.sponsor {
+            None => {
+                let folder = tempfile::tempdir().expect("a folder");
+                for (file, content) in setting.job.manifest.results.iter().zip(results) {
+                    std::fs::write(folder.path().join(&file.name), content).expect("a file");
+                }
+                files::add_tree(&store, folder.path()).expect("added").cid
+            }
+            Some(_) => {
+                for content in results {
+                    files::add_file(&store, &content[..]).expect("added");
+                }
+                publish(&store, &setting.job.manifest, &body).expect("published")
+            }
+        });
+        submission::claim(&body, bundle.as_ref(), capsule.as_ref()).expect("a claim")
+    }
+
+    /// The challenge of a slot by this account, once there is one.
+    pub fn challenge_of(&self, slot: B256, challenger: Address) -> Option<B256> {
+        let disputes = self.disputes(Party::Other);
+        let count: u64 = self.ask(disputes.challengeCount(slot)).saturating_to();
+        let mut ids = (0..count).map(|number| ids::challenge_id(slot, challenger, number));
+        ids.find(|id| self.ask(disputes.getChallenge(*id)).state != 0)
+    }
+
+    /// What an account has sent so far and what came of it: the data of its calls, and topics and data of their events.
+    pub fn seen_of(&self, account: Address) -> (Vec<Bytes>, Vec<Bytes>) {
+        let provider = self.provider(Party::Other);
+        let (mut calls, mut events) = (Vec::new(), Vec::new());
+        for number in 0..=self.block(BlockNumberOrTag::Latest).header.number {
+            let block = self.wait(async { provider.get_block_by_number(number.into()).full().await });
+            let block = block.expect("an answer").expect("a block");
+            for sent in block.transactions.txns().filter(|sent| sent.inner.signer() == account) {
+                calls.push(alloy::consensus::Transaction::input(sent).clone());
+                let hash = *sent.inner.tx_hash();
+                let receipt = self.wait(async { provider.get_transaction_receipt(hash).await });
+                for log in receipt.expect("an answer").expect("a receipt").logs() {
+                    let topics = log.topics().iter().flat_map(|topic| topic.0);
+                    events.push(topics.chain(log.data().data.to_vec()).collect());
+                }
+            }
         }
-        let bundle = files::add_tree(&store, folder.path()).expect("added").cid;
-        let bundle = (!body.results.is_empty()).then_some(bundle);
-        let claim = submission::claim(&body, bundle.as_ref(), capsule.as_ref()).expect("a claim");
-        let accepted = submission::accepted(body.data_root, body.blind_hash, None);
-        self.send(self.market(client).submit(slot, accepted, claim.submission, claim.siblings, header));
-        Taken { slot, client, run: claim.run.into() }
+        (calls, events)
     }
 
     /// Seconds from a challenge to its end by the chain's clock, and the gas of all transactions since then, by who sent them.

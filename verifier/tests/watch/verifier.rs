@@ -4,14 +4,43 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use alloy::signers::k256::elliptic_curve::rand_core::OsRng;
 use alloy::signers::local::PrivateKeySigner;
+use fedmkt_store::FolderStore;
+use fedmkt_test_kit::gateway::Gateway;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::lies::PROGRAM;
 use crate::net::Net;
+
+/// Makes somebody with coins and tokens whose home is in this folder: the account, and what its programs are told.
+pub fn party(net: &Net, folder: &Path) -> (Address, Vec<(&'static str, String)>) {
+    let home = folder.join("home");
+    fs::create_dir_all(home.join("wallets")).expect("a folder");
+    let password = folder.join("password");
+    fs::write(&password, "correct horse\n").expect("a file");
+    let key = PrivateKeySigner::random();
+    let made = folder.join("made");
+    fs::create_dir(&made).expect("a folder");
+    PrivateKeySigner::encrypt_keystore(&made, &mut OsRng, key.to_bytes(), "correct horse", Some("k")).expect("kept");
+    let keystore = fs::read(made.join("k")).expect("a keystore");
+    let mut keystore: Value = serde_json::from_slice(&keystore).expect("JSON");
+    keystore["address"] = json!(alloy::hex::encode(key.address()));
+    fs::write(home.join("wallets/default.json"), keystore.to_string()).expect("a file");
+    net.fund(key.address());
+    let settings = vec![
+        ("FEDMKT_HOME", home.display().to_string()),
+        ("FEDMKT_RPC", net.url()),
+        ("FEDMKT_CHAIN_ID", "31337".into()),
+        ("FEDMKT_MARKET", net.market.to_string()),
+        ("FEDMKT_CONFIRMATIONS", "1".into()),
+        ("FEDMKT_PASSPHRASE_FILE", password.display().to_string()),
+        ("FEDMKT_WALLET_PASSWORD_FILE", password.display().to_string()),
+    ];
+    (key.address(), settings)
+}
 
 pub struct Verifier {
     folder: TempDir,
@@ -25,30 +54,21 @@ impl Verifier {
     /// A verifier that has coins and tokens, gets blocks from this folder, and goes by this policy.
     pub fn new(net: &Net, store: &Path, policy: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let home = folder.path().join("home");
-        fs::create_dir_all(home.join("wallets")).expect("a folder");
-        fs::write(folder.path().join("password"), "correct horse\n").expect("a file");
-        let key = PrivateKeySigner::random();
-        let made = folder.path().join("made");
-        fs::create_dir(&made).expect("a folder");
-        PrivateKeySigner::encrypt_keystore(&made, &mut OsRng, key.to_bytes(), "correct horse", Some("k"))
-            .expect("kept");
-        let keystore = fs::read(made.join("k")).expect("a keystore");
-        let mut keystore: Value = serde_json::from_slice(&keystore).expect("JSON");
-        keystore["address"] = json!(alloy::hex::encode(key.address()));
-        fs::write(home.join("wallets/default.json"), keystore.to_string()).expect("a file");
+        let (account, settings) = party(net, folder.path());
         fs::write(folder.path().join("policy.toml"), policy).expect("a file");
-        net.fund(key.address());
-        let settings = vec![
-            ("FEDMKT_HOME", home.display().to_string()),
-            ("FEDMKT_RPC", net.url()),
-            ("FEDMKT_CHAIN_ID", "31337".into()),
-            ("FEDMKT_MARKET", net.market.to_string()),
-            ("FEDMKT_CONFIRMATIONS", "1".into()),
-            ("FEDMKT_PASSPHRASE_FILE", folder.path().join("password").display().to_string()),
-            ("FEDMKT_WALLET_PASSWORD_FILE", folder.path().join("password").display().to_string()),
-        ];
-        Self { folder, account: key.address(), settings, store: store.to_owned(), process: None }
+        Self { folder, account, settings, store: store.to_owned(), process: None }
+    }
+
+    /// One that has a store of its own and gets blocks from a gateway.
+    pub fn with_gateway(net: &Net, gateway: &Gateway, policy: &str) -> Self {
+        let mut verifier = Self::new(net, Path::new("store"), policy);
+        verifier.settings.push(("FEDMKT_GATEWAYS", gateway.endpoint.to_string()));
+        verifier
+    }
+
+    /// Its own store, if it has one.
+    pub fn store(&self) -> FolderStore {
+        FolderStore::new(self.folder.path().join(&self.store))
     }
 
     /// Makes it an auditor, and gives the recipient to encrypt to.
@@ -108,6 +128,20 @@ impl Verifier {
 
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// What it has found about a submission; nothing if it has not looked at it yet.
+    pub fn finding(&self, slot: B256) -> Value {
+        let told = self.command(&["explain", &slot.to_string(), "--json"]).output().expect("it starts");
+        let told: Value = serde_json::from_slice(&told.stdout).unwrap_or_default();
+        told["submission"]["finding"].clone()
+    }
+
+    /// How often it has written down something with this in it.
+    pub fn noted(&self, what: &str) -> usize {
+        let told = self.json(&["history", "--last", "10000"]);
+        let notes = told.as_array().expect("a list").iter();
+        notes.filter(|note| note["text"].as_str().is_some_and(|text| text.contains(what))).count()
     }
 
     /// What a command prints, when it succeeds.

@@ -29,8 +29,16 @@ fn finding(checked: &Checked) -> String {
         Finding::Skipped { why } => format!("skipped: {why}"),
         Finding::Agrees { steps, seconds } => format!("as claimed ({steps} steps in {seconds:.1} s)"),
         Finding::Differs { what } => format!("not as claimed: {what}"),
+        Finding::Undisclosed { why: None, .. } => "not disclosed; its results are there".into(),
+        Finding::Undisclosed { why: Some(why), search } => {
+            format!("not disclosed, and its results cannot be had ({search}): {why}")
+        }
         Finding::OtherData { what } => format!("the data is wrong: {what}"),
         Finding::OtherResults { what } => format!("the published results are wrong: {what}"),
+        Finding::NoData { why, search } => format!("the data cannot be had ({search}): {why}"),
+        Finding::NoResults { why, search, .. } => {
+            format!("as claimed, but its results cannot be had ({search}): {why}")
+        }
         Finding::CannotTell { why, tries, .. } => format!("cannot tell after {tries} tries: {why}"),
     }
 }
