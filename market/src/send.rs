@@ -27,6 +27,9 @@ use crate::terminal::note;
 /// How often a transaction is replaced before this program gives up for now.
 const MOST_REPLACEMENTS: usize = 12;
 
+/// How often a node must say that a transaction can come into no block.
+const MOST_DOUBTS: u32 = 10;
+
 /// How long to wait before the node is asked again.
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
 const MOST_PAUSE: Duration = Duration::from_secs(4);
@@ -184,6 +187,12 @@ impl Sender<'_> {
         Ok(self.chain.ask(self.chain.node().get_transaction_count(sent.from))? <= sent.nonce)
     }
 
+    /// Whether no transaction has the nonce before its own, so that it cannot come into a block. A reorganisation may have taken
+    /// that away after it counted.
+    fn waits_behind_nothing(&self, sent: &OnItsWay) -> anyhow::Result<bool> {
+        Ok(self.chain.ask(self.chain.node().get_transaction_count(sent.from).pending())? < sent.nonce)
+    }
+
     /// The receipt of whatever was sent with its nonce.
     fn receipt(&self, sent: &OnItsWay) -> anyhow::Result<Option<TransactionReceipt>> {
         for hash in sent.hashes.iter().rev() {
@@ -227,7 +236,7 @@ impl Sender<'_> {
 
     /// Waits until it counts, with higher fees if it has to. `None` if its nonce was used for something else.
     fn follow(&self, key: &str, sent: &mut OnItsWay) -> anyhow::Result<Option<TransactionReceipt>> {
-        let (mut since, mut pause, mut gone) = (Instant::now(), LEAST_PAUSE, 0);
+        let (mut since, mut pause, mut gone, mut missing) = (Instant::now(), LEAST_PAUSE, 0, 0);
         loop {
             if let Some(receipt) = self.receipt(sent)? {
                 let latest = self.chain.latest()?.number;
@@ -240,7 +249,15 @@ impl Sender<'_> {
             } else if !self.is_free(sent)? {
                 // Nodes behind one address may differ for a while.
                 gone += 1;
-                if gone > 10 {
+                if gone > MOST_DOUBTS {
+                    return Ok(None);
+                }
+            } else if self.waits_behind_nothing(sent)? {
+                missing += 1;
+                if missing > MOST_DOUBTS {
+                    note("What came before this transaction is no longer in the chain: it is begun anew.");
+                    // What it needs, as an allowance, may be gone too: whoever goes on looks at that first.
+                    self.journal.remove(key)?;
                     return Ok(None);
                 }
             } else if since.elapsed() > self.chain.replace_after {

@@ -195,3 +195,30 @@ fn what_was_begun_and_left_gives_way_and_is_done_when_it_is_wanted_again() {
     sponsor.post(&net, &cid, 1, "1").text();
     assert_eq!(net.nonce(&sponsor.account), before + 2, "the job, with its allowance");
 }
+
+#[test]
+fn a_transaction_is_begun_anew_when_the_chain_forgets_what_came_before_it() {
+    let Some(net) = Devnet::start("a chain that forgets") else { return };
+    let party = Party::new(&net);
+    let program = Program::of(&party, &net);
+    let token = net.token.parse().expect("an address");
+    let contract = program.chain.token_contract(token);
+    let call = |units| contract.approve(Address::repeat_byte(7), U256::from(units)).calldata().to_vec();
+    let before = net.ask("evm_snapshot", json!([]));
+    assert!(program.sender().send("first", token, call(1)).expect("sent").status());
+    net.ask("evm_setIntervalMining", json!([0]));
+    let sent = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while net.waiting().is_empty() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            assert_eq!(net.ask("evm_revert", json!([before])), true);
+            assert_eq!(net.nonce(&party.account), 0, "the first is gone");
+            net.ask("evm_setIntervalMining", json!([1]));
+        });
+        program.sender().send("second", token, call(2))
+    });
+    assert!(sent.expect("sent").status());
+    let allowed = contract.allowance(program.sender().address(), Address::repeat_byte(7));
+    assert_eq!(program.chain.call(allowed).expect("an answer"), U256::from(2));
+}
