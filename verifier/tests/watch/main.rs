@@ -6,6 +6,7 @@ mod going_back;
 #[allow(dead_code, reason = "several tests share it, each uses what it needs")]
 #[path = "../lies/mod.rs"]
 mod lies;
+mod limits;
 mod net;
 mod requests;
 mod shown;
