@@ -43,7 +43,7 @@ fn main() {
     let path = folder.path().join("file");
     write_file(&path, mib).expect("a disk with room");
     let name = path.to_str().expect("a path");
-    let mut times: [Vec<Duration>; 6] = Default::default();
+    let mut times: [Vec<Duration>; 7] = Default::default();
     for round in 0..rounds {
         let theirs = folder.path().join("theirs");
         {
@@ -61,22 +61,27 @@ fn main() {
         let (link, chunk) = timed(|| files::add_file(&store, File::open(&path).expect("a file")).expect("a file"));
         let node = Kubo::new(daemon.rpc.clone(), Patience::default()).expect("a node");
         let (_, upload) = timed(|| node.upload(&store, &link.cid, |_| ()).expect("an upload"));
-        let network = Network::new(Some(daemon.rpc.clone()), [], Patience::default()).expect("a network");
-        let cache = CachedStore::new(FolderStore::new(folder.path().join("cache")), Some(network));
-        let (_, fetch) = timed(|| cache.pin(&link.cid, u64::MAX).expect("everything"));
+        let fetched = |name: &str, rpc, gateways: Vec<_>| {
+            let network = Network::new(rpc, gateways, Patience::default()).expect("a network");
+            let cache = CachedStore::new(FolderStore::new(folder.path().join(name)), Some(network));
+            let (_, fetch) = timed(|| cache.pin(&link.cid, u64::MAX).expect("everything"));
+            (cache, fetch)
+        };
+        let (_, by_rpc) = fetched("by rpc", Some(daemon.rpc.clone()), Vec::new());
+        let (cache, fetch) = fetched("cache", None, vec![daemon.gateway.clone()]);
         let ours = folder.path().join("ours");
         let (_, extract) = timed(|| files::extract(&cache, &link.cid, &ours, u64::MAX).expect("a file"));
-        for (list, time) in times[2..].iter_mut().zip([chunk, upload, fetch, extract]) {
+        for (list, time) in times[2..].iter_mut().zip([chunk, upload, by_rpc, fetch, extract]) {
             list.push(time);
         }
         assert!(same(&path, &ours), "what came back is what went");
         fs::remove_file(&ours).expect("a file");
-        for name in ["store", "cache"] {
+        for name in ["store", "by rpc", "cache"] {
             fs::remove_dir_all(folder.path().join(name)).expect("a folder");
         }
         println!("round {round}: {:.2?}", times.iter().map(|list| list[list.len() - 1]).collect::<Vec<_>>());
     }
-    let [add, get, chunk, upload, fetch, extract] = times.map(|mut list| {
+    let [add, get, chunk, upload, by_rpc, fetch, extract] = times.map(|mut list| {
         list.sort();
         list[list.len() / 2].as_secs_f64()
     });
@@ -87,7 +92,9 @@ fn main() {
     println!("  both against ipfs add   {:.2}", (chunk + upload) / add);
     println!("  upload against ipfs add {:.2}", upload / add);
     println!("ipfs get                  {get:.2}");
-    println!("CachedStore::pin          {fetch:.2}");
+    println!("CachedStore::pin by RPC   {by_rpc:.2}");
+    println!("  against ipfs get        {:.2}", by_rpc / get);
+    println!("CachedStore::pin, gateway {fetch:.2}");
     println!("files::extract            {extract:.2}");
     println!("  both against ipfs get   {:.2}", (fetch + extract) / get);
     println!("  pin against ipfs get    {:.2}", fetch / get);
