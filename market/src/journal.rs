@@ -1,6 +1,7 @@
 //! What a client or sponsor must not forget: `journal.redb` in the home.
 
 use alloy::primitives::{Address, B256, Bytes};
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::records::Records;
@@ -54,6 +55,15 @@ pub struct Drawn {
 /// When it is damaged, or somebody else uses it for long.
 pub fn open(settings: &Settings) -> anyhow::Result<Records> {
     Records::open(&settings.home.path().join("journal.redb"))
+}
+
+/// What was written down about a slot when it was accepted.
+///
+/// # Errors
+/// When it was accepted elsewhere, or the record is damaged.
+pub fn written(journal: &Records, slot: B256) -> anyhow::Result<Taken> {
+    let found = journal.get(&name(slot))?;
+    found.with_context(|| format!("slot {slot} was not accepted from here: it is not in the journal"))
 }
 
 /// The name of a slot in the journal.

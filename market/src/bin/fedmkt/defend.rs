@@ -20,9 +20,8 @@ use fedmkt_core::trace::Level;
 use fedmkt_market::board::{Board, Follower, Slot};
 use fedmkt_market::chain::Chain;
 use fedmkt_market::dispute::{self, Answer, Challenge, Kind, Moved, State};
-use fedmkt_market::journal::{self, Taken};
+use fedmkt_market::journal;
 use fedmkt_market::receipt::{Receipt, utc};
-use fedmkt_market::records::Records;
 use fedmkt_market::send::Sender;
 use fedmkt_market::settings::Settings;
 use fedmkt_market::terminal::note;
@@ -291,22 +290,13 @@ impl Defence<'_> {
             return Ok(());
         }
         let journal = journal::open(self.settings)?;
-        let taken = self.taken(&journal, id)?;
+        let taken = journal::written(&journal, id)?;
         let auditors = work::auditors(self.settings, self.store, &taken)?;
         self.tell(&format!(
             "An audit of slot {id} is due until {}: its data is disclosed to the job's auditors, as you have agreed to.",
             utc(until)
         ));
-        // Encrypted again it is another file, and the first one may be on its way to the chain.
-        let name = format!("disclosed/{id}");
-        let capsule = match journal.get::<String>(&name)? {
-            Some(kept) => fedmkt_store::parse_cid(&kept)?,
-            None => {
-                let capsule = work::encrypt_capsule(self.store.folder(), &auditors, &taken)?;
-                journal.put(&name, &capsule.to_string())?;
-                capsule
-            }
-        };
+        let capsule = work::disclosed_capsule(&journal, self.store.folder(), &auditors, &taken)?;
         drop(journal);
         self.make_available(&capsule);
         let disclosed = calls::file_cid(Some(&capsule))?;
@@ -332,12 +322,6 @@ impl Defence<'_> {
         }
     }
 
-    /// What the journal has about a slot.
-    fn taken(&self, journal: &Records, slot: B256) -> anyhow::Result<Taken> {
-        let taken = journal.get(&journal::name(slot))?;
-        taken.with_context(|| format!("slot {slot} was not accepted from here: it is not in the journal"))
-    }
-
     /// What a client can do when files are said to be missing.
     fn tell_what_helps(&mut self, slot: &Slot, challenge: &Challenge) {
         let Some((_, submitted)) = &slot.submission else { return };
@@ -359,7 +343,7 @@ impl Defence<'_> {
     /// The leaves of a level: from the receipt, from the journal, or computed.
     fn leaves(&self, slot: &Slot, challenge: &Challenge, level: &Level) -> anyhow::Result<Vec<StateRoot>> {
         let journal = journal::open(self.settings)?;
-        let taken = self.taken(&journal, slot.id)?;
+        let taken = journal::written(&journal, slot.id)?;
         let run_id = taken.drawn.as_ref().context("the run has no id")?.run_id;
         let name = format!("leaves/{run_id}/{}-{}-{}", level.first, level.steps, level.part);
         if let Some(kept) = journal.get(&name)? {

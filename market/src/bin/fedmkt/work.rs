@@ -389,7 +389,7 @@ fn draw(
 pub fn submit(arguments: &Submit, settings: &Settings, store: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
     let chain = Chain::connect(settings)?;
     let mut journal = journal::open(settings)?;
-    let mut taken = written(&journal, arguments.slot)?;
+    let mut taken = journal::written(&journal, arguments.slot)?;
     if (taken.chain, taken.market) != (chain.id, chain.market) {
         bail!("slot {} is in the market {} on chain {}", taken.slot, taken.market, taken.chain);
     }
@@ -399,7 +399,7 @@ pub fn submit(arguments: &Submit, settings: &Settings, store: &CachedStore, out:
         drop(journal);
         self_check::run(settings, store.folder(), &receipt_of(arguments, &taken)?, &taken)?;
         journal = journal::open(settings)?;
-        taken = written(&journal, arguments.slot)?;
+        taken = journal::written(&journal, arguments.slot)?;
     }
     if found.state == ACCEPTED {
         submit_now(arguments, settings, store, &chain, &journal, &mut taken)?;
@@ -421,12 +421,6 @@ pub fn submit(arguments: &Submit, settings: &Settings, store: &CachedStore, out:
         writeln!(out, "submitted; it can be challenged until {}, then `fedmkt claim`", utc(until))?;
     }
     Ok(())
-}
-
-/// What was written down about a slot when it was accepted.
-fn written(journal: &Records, slot: B256) -> anyhow::Result<Taken> {
-    let found = journal.get(&journal::name(slot))?;
-    found.with_context(|| format!("slot {slot} was not accepted from here: it is not in the journal"))
 }
 
 /// The receipt that is to be submitted.
@@ -508,10 +502,22 @@ pub fn auditors(settings: &Settings, store: &CachedStore, taken: &Taken) -> anyh
     }
 }
 
-/// Puts the capsule of a slot into the store, encrypted to its auditors.
-pub fn encrypt_capsule(store: &FolderStore, auditors: &[String], taken: &Taken) -> anyhow::Result<Cid> {
+/// The capsule of a slot in the store, encrypted to its auditors. Encrypted again it is another file, and the first one may be on
+/// its way to the chain: which one it is, is in the journal.
+pub fn disclosed_capsule(
+    journal: &Records,
+    store: &FolderStore,
+    auditors: &[String],
+    taken: &Taken,
+) -> anyhow::Result<Cid> {
+    let name = format!("disclosed/{}", taken.slot);
+    if let Some(kept) = journal.get::<String>(&name)? {
+        return Ok(fedmkt_store::parse_cid(&kept)?);
+    }
     let capsule = File::open(&taken.capsule).with_context(|| format!("the capsule {} is gone", taken.capsule))?;
-    submission::encrypt(store, auditors, capsule)
+    let capsule = submission::encrypt(store, auditors, capsule)?;
+    journal.put(&name, &capsule.to_string())?;
+    Ok(capsule)
 }
 
 /// Hands what others must be able to get over to the node that was named. Whether one was.
@@ -529,7 +535,7 @@ pub fn disclose(
 ) -> anyhow::Result<()> {
     let chain = Chain::connect(settings)?;
     let journal = journal::open(settings)?;
-    let taken = written(&journal, arguments.slot)?;
+    let taken = journal::written(&journal, arguments.slot)?;
     if chain.call(chain.market().getAudit(taken.slot))?.state != AUDIT_DUE {
         bail!("no audit of slot {} is due", taken.slot);
     }
@@ -537,16 +543,16 @@ pub fn disclose(
     eprintln!("The data of slot {} goes to:", taken.slot);
     auditors.iter().for_each(|auditor| eprintln!("  {}", shown_line(auditor)));
     terminal::agree(arguments.yes, "Disclose it to them?")?;
-    let link = encrypt_capsule(store.folder(), &auditors, &taken)?;
-    upload(store, [&link]).context("nothing was disclosed")?;
-    let disclosed = calls::file_cid(Some(&link))?;
+    let capsule = disclosed_capsule(&journal, store.folder(), &auditors, &taken)?;
+    upload(store, [&capsule]).context("nothing was disclosed")?;
+    let disclosed = calls::file_cid(Some(&capsule))?;
     let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(settings)? };
     let call = chain.market().disclose(taken.slot, disclosed).calldata().to_vec();
     sender.send(&format!("disclose {}", taken.slot), chain.market, call)?;
     if arguments.json {
-        writeln!(out, "{}", json!({ "slot": taken.slot, "capsule": link.to_string() }))?;
+        writeln!(out, "{}", json!({ "slot": taken.slot, "capsule": capsule.to_string() }))?;
     } else {
-        writeln!(out, "{link}")?;
+        writeln!(out, "{capsule}")?;
     }
     Ok(())
 }
