@@ -1,10 +1,12 @@
 //! What must survive a crash: JSON values under names, in one file, each change whole and on disk before it counts.
 
-use std::io::ErrorKind;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use fedmkt_runtime::atomic_file;
+use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition, TableError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -102,18 +104,17 @@ impl Records {
     }
 }
 
-/// Opens a database. One that is not there is made under another name first: a program that is killed meanwhile leaves no
-/// file that is none.
+/// Opens a database. One that is not there is made whole first: a program that is killed meanwhile leaves no file that is none.
 fn open_or_make(path: &Path) -> Result<Database, DatabaseError> {
-    let is_there = path.try_exists().map_err(DatabaseError::from)?;
-    if !is_there {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new().prefix(".part-").tempfile_in(folder).map_err(DatabaseError::from)?;
-        drop(Database::create(file.path())?);
-        match file.persist_noclobber(path) {
+    if !path.try_exists()? {
+        let made = atomic_file::make(path, |file| {
+            let file = FileBackend::new(file.try_clone()?).map_err(io::Error::other)?;
+            Database::builder().create_with_backend(file).map(drop).map_err(io::Error::other)
+        });
+        match made {
             // Somebody else was quicker.
-            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {}
-            made => drop(made.map_err(|error| DatabaseError::from(error.error))?),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
         }
     }
     Database::open(path)

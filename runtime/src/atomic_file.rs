@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
+use tempfile::NamedTempFile;
 
 /// How the names of files begin that are not whole yet.
 const UNFINISHED: &str = ".fedmkt-unfinished-";
@@ -15,6 +16,22 @@ const UNFINISHED: &str = ".fedmkt-unfinished-";
 /// # Errors
 /// When `write` fails, or the file system does; `path` is then as it was.
 pub fn replace<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
+    put(path, write, |file| file.persist(path).map(drop).map_err(io::Error::from))
+}
+
+/// As [`replace`], where there is no file yet.
+///
+/// # Errors
+/// As [`replace`], and with [`io::ErrorKind::AlreadyExists`] when somebody else was quicker; that file stays.
+pub fn make<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
+    put(path, write, |file| file.persist_noclobber(path).map(drop).map_err(io::Error::from))
+}
+
+fn put<T>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<T>,
+    persist: impl FnOnce(NamedTempFile) -> io::Result<()>,
+) -> io::Result<T> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder_itself = File::open(folder)?;
     // Held while there is an unfinished file, for `sweep`. Where there are no locks nothing is swept either.
@@ -22,12 +39,12 @@ pub fn replace<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -
     let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
     let value = write(file.as_file_mut())?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
+    persist(file)?;
     folder_itself.sync_all()?;
     Ok(value)
 }
 
-/// Removes what [`replace`] left in a folder when its process was killed, unless somebody writes there now. What cannot
+/// Removes what [`replace`] and [`make`] left in a folder when their process was killed, unless somebody writes there now. What cannot
 /// be removed stays: it takes room, and does no other harm.
 pub fn sweep(folder: &Path) {
     let Ok(folder_itself) = File::open(folder) else { return };
