@@ -226,13 +226,12 @@ impl Grant {
         Ok(roots.root())
     }
 
-    /// Writes the pack without a salt; `at` is told again and again how many bytes are there.
+    /// Writes the pack without a salt into a file that is zero and as long as it will be; `at` is told again and again how many
+    /// bytes are there.
     fn copy(&self, file: &File, at: &mut dyn FnMut(u64)) -> Result<(), GrantError> {
-        let mut out = Sink { file, at: 0 };
-        out.push(self.layout.front())?;
+        file.write_all_at(self.layout.front(), 0)?;
         let mut buffer = vec![0; 1 << 18];
-        for (name, offset, length) in self.layout.files() {
-            out.at = offset;
+        for (name, mut offset, length) in self.layout.files() {
             let path = self.path.join(name);
             let read = |error| GrantError::File { doing: "read", path: path.clone(), error };
             // What was a file when it was surveyed may have become a link, or a pipe that nobody writes to.
@@ -249,25 +248,12 @@ impl Grant {
                     break;
                 }
                 left -= count as u64;
-                out.push(&buffer[..count])?;
-                at(out.at);
+                file.write_all_at(&buffer[..count], offset)?;
+                offset += count as u64;
+                at(offset);
             }
         }
         at(self.layout.total_bytes());
-        Ok(())
-    }
-}
-
-/// A file that is written from its beginning to its end. It is as long as it will be, and zero where nothing was written.
-struct Sink<'a> {
-    file: &'a File,
-    at: u64,
-}
-
-impl Sink<'_> {
-    fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.at)?;
-        self.at += bytes.len() as u64;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::mem;
 use std::num::NonZero;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -61,12 +62,11 @@ impl PartRoots {
         thread::scope(|scope| {
             let others = thread::available_parallelism().map_or(1, NonZero::get) - 1;
             (0..others.min(roots.len() - 1)).for_each(|_| drop(scope.spawn(hash)));
-            let done = write(&|bytes| written.store(bytes, Ordering::Release));
-            match &done {
-                Ok(()) => hash(),
-                Err(_) => failed.store(true, Ordering::Relaxed),
-            }
-            done
+            let alarm = Alarm(&failed);
+            write(&|bytes| written.store(bytes, Ordering::Release))?;
+            mem::forget(alarm);
+            hash();
+            Ok::<_, E>(())
         })?;
         let roots = roots.into_iter().map(|root| root.into_inner().expect("every part was hashed")).collect();
         Ok(Self { map, log2_part, roots })
@@ -90,6 +90,15 @@ impl PartRoots {
     /// Hashes the first part again, whose bytes have changed.
     pub fn update_first(&mut self) {
         self.roots[0] = bytes_root(&self.map[range(0, self.log2_part, self.map.len())], self.log2_part);
+    }
+}
+
+/// Tells the others that no more will come, unless it is forgotten: whoever writes may fail or panic.
+struct Alarm<'a>(&'a AtomicBool);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -140,5 +149,12 @@ mod tests {
             Err(io::Error::other("no room"))
         });
         assert_eq!(failed.err().map(|error| error.to_string()), Some("no room".to_owned()));
+    }
+
+    #[test]
+    #[should_panic(expected = "a fault")]
+    fn a_panic_of_who_writes_is_not_waited_for() {
+        let file = tempfile::tempfile().expect("a file");
+        let _ = PartRoots::of_file::<io::Error>(&file, 40 << 20, |_| panic!("a fault"));
     }
 }
