@@ -395,38 +395,23 @@ impl<'a> Watcher<'a> {
                 }
                 checked.finding = finding;
                 self.state.put_checked(&checked)?;
-                let (counter, text) = match &checked.finding {
-                    Finding::Agrees { steps, seconds } => (
-                        Some(&self.metrics.agrees),
-                        format!("as claimed: {steps} steps made again, with fetching the data, in {seconds:.1} s"),
-                    ),
-                    Finding::Differs { what } => (Some(&self.metrics.differs), format!("not as claimed: {what}")),
-                    Finding::OtherData { what } => (Some(&self.metrics.differs), format!("the data is wrong: {what}")),
-                    Finding::OtherResults { what } => {
-                        (Some(&self.metrics.differs), format!("the published results are wrong: {what}"))
-                    }
-                    Finding::NoData { why, search } => {
-                        (Some(&self.metrics.failed), format!("the data cannot be had ({search}): {why}"))
-                    }
-                    Finding::NoResults { why, search, .. } => {
-                        let text = format!("as claimed, but its results cannot be had ({search}): {why}");
-                        (Some(&self.metrics.failed), text)
-                    }
-                    Finding::CannotTell { why, tries, .. } => {
-                        (Some(&self.metrics.failed), format!("cannot tell ({tries} times): {why}"))
-                    }
+                let counter = match &checked.finding {
                     // The daemon has not come to what it waits for.
-                    Finding::Undisclosed { why: None, .. } => return Ok(()),
-                    Finding::Undisclosed { why: Some(why), search } => {
-                        (Some(&self.metrics.failed), format!("its results cannot be had ({search}): {why}"))
+                    Finding::Waiting | Finding::Undisclosed { why: None, .. } => return Ok(()),
+                    Finding::Agrees { .. } => Some(&self.metrics.agrees),
+                    Finding::Differs { .. } | Finding::OtherData { .. } | Finding::OtherResults { .. } => {
+                        Some(&self.metrics.differs)
                     }
-                    Finding::Skipped { why } => (None, format!("not checked: {why}")),
-                    Finding::Waiting => return Ok(()),
+                    Finding::NoData { .. }
+                    | Finding::NoResults { .. }
+                    | Finding::Undisclosed { why: Some(_), .. }
+                    | Finding::CannotTell { .. } => Some(&self.metrics.failed),
+                    Finding::Skipped { .. } => None,
                 };
                 if let Some(counter) = counter {
                     count(counter);
                 }
-                self.note_if_possible(slot, &text);
+                self.note_if_possible(slot, &checked.finding.to_string());
                 Ok(())
             }
             Found::Choice { challenge, chosen, leaves } => {

@@ -105,6 +105,30 @@ pub enum Finding {
     },
 }
 
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting => f.write_str("waits to be checked"),
+            Self::Skipped { why } => write!(f, "not checked: {why}"),
+            Self::Agrees { steps, seconds } => {
+                write!(f, "as claimed: {steps} steps made again, with fetching the data, in {seconds:.1} s")
+            }
+            Self::Differs { what } => write!(f, "not as claimed: {what}"),
+            Self::OtherData { what } => write!(f, "the data is wrong: {what}"),
+            Self::OtherResults { what } => write!(f, "the published results are wrong: {what}"),
+            Self::NoResults { why, search, .. } => {
+                write!(f, "as claimed, but its results cannot be had ({search}): {why}")
+            }
+            Self::Undisclosed { why: None, .. } => f.write_str("not disclosed; its results are there"),
+            Self::Undisclosed { why: Some(why), search } => {
+                write!(f, "not disclosed, and its results cannot be had ({search}): {why}")
+            }
+            Self::NoData { why, search } => write!(f, "the data cannot be had ({search}): {why}"),
+            Self::CannotTell { why, tries, .. } => write!(f, "cannot tell after {tries} tries: {why}"),
+        }
+    }
+}
+
 /// How it was looked for files that cannot be had.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Search {

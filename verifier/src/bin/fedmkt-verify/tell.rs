@@ -6,7 +6,7 @@ use alloy::primitives::B256;
 use anyhow::anyhow;
 use fedmkt_market::dispute::Kind;
 use fedmkt_market::receipt::utc;
-use fedmkt_verifier::watch::database::{Asked, Challenged, Checked, Finding, State};
+use fedmkt_verifier::watch::database::{Asked, Challenged, State};
 use serde_json::json;
 
 use crate::arguments::{self, DataFolder};
@@ -21,26 +21,6 @@ fn open(place: &DataFolder) -> Outcome<State> {
         return Err(Ended(Exit::Usage, error));
     }
     Ok(state)
-}
-
-fn finding(checked: &Checked) -> String {
-    match &checked.finding {
-        Finding::Waiting => "waits to be checked".into(),
-        Finding::Skipped { why } => format!("skipped: {why}"),
-        Finding::Agrees { steps, seconds } => format!("as claimed ({steps} steps in {seconds:.1} s)"),
-        Finding::Differs { what } => format!("not as claimed: {what}"),
-        Finding::Undisclosed { why: None, .. } => "not disclosed; its results are there".into(),
-        Finding::Undisclosed { why: Some(why), search } => {
-            format!("not disclosed, and its results cannot be had ({search}): {why}")
-        }
-        Finding::OtherData { what } => format!("the data is wrong: {what}"),
-        Finding::OtherResults { what } => format!("the published results are wrong: {what}"),
-        Finding::NoData { why, search } => format!("the data cannot be had ({search}): {why}"),
-        Finding::NoResults { why, search, .. } => {
-            format!("as claimed, but its results cannot be had ({search}): {why}")
-        }
-        Finding::CannotTell { why, tries, .. } => format!("cannot tell after {tries} tries: {why}"),
-    }
 }
 
 /// How a slot ended, by the contract's numbers.
@@ -92,7 +72,7 @@ pub fn status(arguments: &arguments::Told) -> Outcome<()> {
     } else {
         (|| {
             for checked in &checked {
-                writeln!(out, "submission {}  {}  {}", checked.slot, ending(checked.ending), finding(checked))?;
+                writeln!(out, "submission {}  {}  {}", checked.slot, ending(checked.ending), checked.finding)?;
             }
             for known in &challenges {
                 writeln!(out, "challenge  {}  {}: {}", known.challenge, known.kind, known.state)?;
@@ -155,7 +135,7 @@ pub fn explain(arguments: &arguments::Explain) -> Outcome<()> {
         writeln!(out, "slot {slot}")?;
         if let Some(checked) = checked {
             writeln!(out, "  client {}, job {}", checked.client, checked.job)?;
-            writeln!(out, "  found: {}; the slot is {}", finding(checked), ending(checked.ending))?;
+            writeln!(out, "  found: {}; the slot is {}", checked.finding, ending(checked.ending))?;
         }
         if let Some(known) = challenge {
             explain_challenge(&mut out, known)?;
