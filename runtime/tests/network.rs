@@ -5,7 +5,8 @@
 mod server;
 mod support;
 
-use fedmkt_store::{BlockStore, FolderStore, Kubo, Patience, car, parse_cid};
+use fedmkt_store::{FolderStore, Kubo, Patience, car};
+use fedmkt_test_kit::gateway::Gateway;
 use fedmkt_test_kit::kubo::Daemon;
 use server::{Answer, Server};
 use support::{Client, Done};
@@ -45,15 +46,7 @@ fn a_gateway_that_lies_does_no_harm() {
         car::export(&FolderStore::new(&folder), &[other], &mut archive).expect("an archive");
         Answer::Whole(200, archive)
     });
-    let folder = sponsor.store().folder().to_owned();
-    let honest = Server::start(move |path| {
-        let store = FolderStore::new(&folder);
-        let (cid, query) = path.trim_start_matches("/ipfs/").split_once('?').expect("a gateway's path");
-        match query.starts_with("format=raw").then(|| store.get(&parse_cid(cid).expect("a CID"))) {
-            Some(Ok(block)) => Answer::Whole(200, block),
-            _ => Answer::Whole(404, Vec::new()),
-        }
-    });
+    let honest = Gateway::start(sponsor.store().folder());
     let (liar, honest) = (liar.endpoint.to_string(), honest.endpoint.to_string());
     let job = job.to_string();
     let client = Client::new();

@@ -9,7 +9,4 @@ mod new_and_build;
 mod publish;
 mod report;
 mod sandbox;
-#[path = "../../../runtime/store/tests/store/server.rs"]
-#[allow(dead_code, reason = "shared with other tests")]
-mod server;
 mod store;

@@ -1,44 +1,27 @@
 //! Nodes and gateways that the commands are told of.
 
-use fedmkt_store::{BlockStore, FolderStore, car, parse_cid};
+use fedmkt_test_kit::gateway::Gateway;
 use fedmkt_test_kit::kubo::Daemon;
 
 use crate::sandbox::Sandbox;
-use crate::server::{Answer, Server};
 
 const NOBODY: &str = "http://127.0.0.1:1";
-
-/// A gateway that has what is in this store.
-fn gateway(store: &FolderStore) -> Server {
-    let folder = store.folder().to_owned();
-    Server::start(move |path| {
-        let store = FolderStore::new(&folder);
-        let (cid, query) = path.trim_start_matches("/ipfs/").split_once('?').expect("a gateway's path");
-        let cid = parse_cid(cid).expect("a CID");
-        let mut archive = Vec::new();
-        match store.get(&cid) {
-            Ok(block) if query.starts_with("format=raw") => Answer::Whole(200, block),
-            Ok(_) if car::export(&store, &[cid], &mut archive).is_ok() => Answer::Whole(200, archive),
-            _ => Answer::Whole(404, Vec::new()),
-        }
-    })
-}
 
 #[test]
 fn what_the_store_lacks_comes_from_a_gateway() {
     let sponsor = Sandbox::new();
     let job = sponsor.publish();
-    let server = gateway(&sponsor.store());
-    let url = server.endpoint.to_string();
+    let gateway = Gateway::start(sponsor.store().folder());
+    let url = gateway.endpoint.to_string();
     let client = Sandbox::new();
     client.run(&["inspect", &job]).fails(3, "--gateway");
     let shown = client.run(&["inspect", &job, "--gateway", &url, "--json"]).json();
     assert_eq!(shown["job_root"], sponsor.run(&["inspect", &job, "--json"]).json()["job_root"]);
     // What was shown is there now.
     client.run(&["store", "pin", &job]).text();
-    let asked = server.requests().len();
+    let asked = gateway.asked();
     client.run(&["store", "pin", &job, "--gateway", &url]).text();
-    assert_eq!(server.requests().len(), asked);
+    assert_eq!(gateway.asked(), asked);
 
     // By a variable, where somebody is out of reach; a file, to standard output.
     sponsor.write("file", "content");
@@ -55,8 +38,8 @@ fn who_cannot_be_asked_is_named() {
     sandbox.write("file", "content");
     let cid = sandbox.run(&["store", "add", "file"]).line();
     let absent = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku";
-    let server = gateway(&sandbox.store());
-    let url = server.endpoint.to_string();
+    let gateway = Gateway::start(sandbox.store().folder());
+    let url = gateway.endpoint.to_string();
     let done = sandbox.run(&["store", "get", absent, "--gateway", &url]);
     done.fails(3, "cannot be had from elsewhere");
     done.fails(3, &format!("{url} does not have it"));
@@ -65,7 +48,7 @@ fn who_cannot_be_asked_is_named() {
     done.fails(3, "http://127.0.0.1:1: it cannot be reached");
     done.fails(3, "is it running");
     // A gateway takes no uploads.
-    sandbox.run(&["store", "upload", &cid, "--ipfs", &gateway(&sandbox.store()).endpoint.to_string()]).fails(3, "");
+    sandbox.run(&["store", "upload", &cid, "--ipfs", &url]).fails(3, "");
     sandbox.run(&["store", "ls", "--ipfs", "127.0.0.1:5001"]).fails(2, "http://127.0.0.1:5001");
     sandbox.run(&["store", "ls", "--gateway", "ftp://gateway.example"]).fails(2, "https://gateway.example");
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -16,6 +17,7 @@ pub struct Gateway {
     /// Its address.
     pub endpoint: Endpoint,
     withheld: Arc<Mutex<BTreeSet<Cid>>>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Gateway {
@@ -28,14 +30,22 @@ impl Gateway {
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let withheld: Arc<Mutex<BTreeSet<Cid>>> = Arc::default();
         let (hidden, store) = (withheld.clone(), Arc::new(FolderStore::new(store)));
+        let asked = Arc::<AtomicUsize>::default();
+        let counted = asked.clone();
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
+                counted.fetch_add(1, Ordering::Relaxed);
                 let (hidden, store) = (hidden.clone(), store.clone());
                 // Whoever asked may be gone: nothing is wrong with that.
                 thread::spawn(move || drop(serve(connection, &hidden, &store)));
             }
         });
-        Self { endpoint: endpoint.parse().expect("an address"), withheld }
+        Self { endpoint: endpoint.parse().expect("an address"), withheld, asked }
+    }
+
+    /// How often it was asked for something.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// From now on it says that it does not have this block.
