@@ -10,10 +10,8 @@ use serde_json::{Value, json};
 
 use crate::devnet::Devnet;
 use crate::disputes::Program;
-use crate::party::{Done, FUNDS, Party, killed_after};
+use crate::party::{Done, FUNDS, Party, TOKEN, killed_after};
 use crate::proxy::Proxy;
-
-const TOKEN: u128 = 1_000_000_000_000_000_000;
 
 /// Starts a command again and again and ends it as a power cut would, with all that it has started, each time after
 /// another time; then lets it come to its end. What is true afterwards must not depend on when it was met.

@@ -20,9 +20,7 @@ use fedmkt_market::wallet;
 use fedmkt_runtime::home::Home;
 
 use crate::devnet::{CLIENT_RIGHT, CLIENT_WRONG, Devnet, EXECUTED};
-use crate::party::{Done, FUNDS, Party, killed_after};
-
-const TOKEN: u128 = 1_000_000_000_000_000_000;
+use crate::party::{Done, FUNDS, Party, TOKEN, killed_after};
 
 // What follows from a reward of 100 tokens, unless the sponsor says otherwise.
 const REWARD: u128 = 100 * TOKEN;

@@ -1,14 +1,17 @@
 //! A sponsor, three clients, and everybody is paid.
 
 use std::fs;
+use std::process::Stdio;
+use std::time::Duration;
 
+use alloy::primitives::B256;
 use fedmkt_core::manifest::{Audit, Disclosure};
+use fedmkt_market::board::Board;
+use serde_json::json;
 
 use crate::devnet::Devnet;
-use crate::party::{Done, FUNDS, Party, key};
-
-/// One token.
-const TOKEN: u128 = 1_000_000_000_000_000_000;
+use crate::disputes::Program;
+use crate::party::{Done, FUNDS, Party, TOKEN, key};
 
 /// How many slots of a job were taken.
 fn count(party: &Party, job: &str) -> usize {
@@ -126,20 +129,34 @@ fn an_audited_client_discloses_and_is_paid() {
     assert!(claimed.stderr.contains("drawn for an audit"), "{}", claimed.stderr);
     assert_eq!(claimed.json()["withdrawn"].as_array().map(Vec::len), Some(0));
     assert_eq!(client.fedmkt(&["status", "--json"]).json()[0]["state"], "audit due");
+    // Begun, killed, and lost on its way: it goes on with the same file, for encrypted again it is another.
+    net.ask("evm_setIntervalMining", json!([0]));
+    let mut begun = client.command("fedmkt", &["disclose", &slot, "--yes"]);
+    let mut begun = begun.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    while net.waiting().is_empty() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    begun.kill().expect("killed");
+    begun.wait().expect("ended");
+    net.ask("anvil_dropAllTransactions", json!([]));
+    net.ask("evm_setIntervalMining", json!([1]));
     let told = client.fedmkt(&["defend", "--once", "--json"]);
     assert!(told.stderr.contains("is disclosed to the job's auditors"), "{}", told.stderr);
     let told = told.json();
     assert_eq!((told["event"].as_str(), told["slot"].as_str()), (Some("disclosed"), Some(&slot[..])));
     let capsule = told["capsule"].as_str().expect("a capsule").to_owned();
+    let program = Program::of(&client, &net);
+    let board = Board::read(&program.chain, &program.settings).expect("events");
+    let disclosed = board.slots[&slot.parse::<B256>().expect("an id")].disclosed.expect("a file");
+    assert_eq!(disclosed.to_string(), capsule, "the chain names what was told");
+    drop(program);
     assert_eq!(client.fedmkt(&["defend", "--once", "--json"]).text(), "", "it is disclosed once");
     client.fedmkt(&["disclose", &slot, "--yes"]).fails(3, "is due");
     client.hand(&capsule, &sponsor);
     let encrypted = fedmkt_store::files::read_file(&sponsor.store(), &capsule.parse().expect("a CID"), 1 << 20);
     let key: age::x25519::Identity = secret.parse().expect("a key");
     let plain = age::decrypt(&key, &encrypted.expect("a file")).expect("decrypted");
-    let kept = fs::read_dir(client.path("home/capsules")).expect("a folder").flatten().map(|entry| entry.path());
-    let kept = kept.into_iter().find(|path| path.extension().is_some_and(|found| found == "pack")).expect("a capsule");
-    assert_eq!(plain, fs::read(kept).expect("a capsule"), "the auditor has what the client ran on");
+    assert_eq!(plain, client.capsule(), "the auditor has what the client ran on");
     net.wait(3601);
     client.fedmkt(&["claim"]).text();
     assert_eq!(net.tokens(&client.account), FUNDS + 100 * TOKEN);

@@ -6,10 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 
 use crate::devnet::Devnet;
-use crate::party::{Done, FUNDS, Party};
+use crate::party::{Done, FUNDS, Party, TOKEN};
 use crate::proxy::Proxy;
-
-const TOKEN: u128 = 1_000_000_000_000_000_000;
 
 /// Of nothing.
 const HASH: &str = "0x1717171717171717171717171717171717171717171717171717171717171717";

@@ -8,9 +8,7 @@ use std::time::Duration;
 use fedmkt_test_kit::kubo::Daemon;
 
 use crate::devnet::Devnet;
-use crate::party::{Done, FUNDS, Party, key};
-
-const TOKEN: u128 = 1_000_000_000_000_000_000;
+use crate::party::{Done, FUNDS, Party, TOKEN, key};
 
 fn blocks(daemon: &Daemon) -> usize {
     fn count(folder: &Path) -> usize {
@@ -74,12 +72,9 @@ fn a_job_its_data_and_its_results_go_through_a_node_that_is_killed_in_between() 
         let slot = submission["slot"].as_str().expect("a slot");
         let on_chain = taken.iter().find(|taken| taken["slot"] == slot).expect("the slot");
         let capsule = on_chain["submission"]["capsule"].as_str().expect("a capsule");
-        let own = fs::read_dir(client.path("home/capsules")).expect("a folder").flatten().map(|entry| entry.path());
-        let own =
-            own.into_iter().find(|path| path.extension().is_some_and(|found| found == "pack")).expect("a capsule");
         let from_kubo = client.path("capsule");
         kubo.run(&["get", "--offline", "--output", from_kubo.to_str().expect("a path"), capsule]);
-        assert_eq!(fs::read(from_kubo).expect("got"), fs::read(own).expect("a capsule"));
+        assert_eq!(fs::read(from_kubo).expect("got"), client.capsule());
         kubo.run(&["refs", "--offline", "--recursive", submission["bundle"].as_str().expect("a bundle")]);
         // And by who has nothing but the slot's name.
         fs::remove_dir_all(sponsor.path("home/store")).expect("a store");

@@ -16,8 +16,11 @@ use tempfile::TempDir;
 
 use crate::devnet::{Devnet, program};
 
-/// Tokens that each party begins with.
-pub const FUNDS: u128 = 1_000_000_000_000_000_000_000;
+/// One token, in smallest units.
+pub const TOKEN: u128 = 1_000_000_000_000_000_000;
+
+/// What each party begins with.
+pub const FUNDS: u128 = 1000 * TOKEN;
 
 pub struct Party {
     pub folder: TempDir,
@@ -118,6 +121,13 @@ impl Party {
         fs::create_dir_all(self.path("data")).expect("a folder");
         let table: String = (0..400u64).map(|row| format!("{row},{}\n", (row * row + seed * 31) % 97)).collect();
         fs::write(self.path("data/table.csv"), table).expect("a file");
+    }
+
+    /// What this party ran on, as it was packed.
+    pub fn capsule(&self) -> Vec<u8> {
+        let mut files = fs::read_dir(self.path("home/capsules")).expect("a folder").flatten().map(|entry| entry.path());
+        let pack = files.find(|path| path.extension().is_some_and(|found| found == "pack")).expect("a capsule");
+        fs::read(pack).expect("a capsule")
     }
 
     /// A program of the project, as this party starts it.

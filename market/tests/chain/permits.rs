@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 
 use crate::devnet::{DOMAIN_SEPARATOR, Devnet, PERMIT};
 use crate::disputes::Program;
-use crate::party::{Done, FUNDS, Party};
-
-const TOKEN: u128 = 1_000_000_000_000_000_000;
+use crate::party::{Done, FUNDS, Party, TOKEN};
 
 /// What the market may take from an account.
 fn allowed(net: &Devnet, account: &str) -> Value {

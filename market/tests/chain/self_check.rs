@@ -9,9 +9,7 @@ use fedmkt_runtime::envelope::Envelope;
 use fedmkt_store::put_value;
 
 use crate::devnet::{Devnet, program, skipped};
-use crate::party::{Done, FUNDS, Party};
-
-const TOKEN: u128 = 1_000_000_000_000_000_000;
+use crate::party::{Done, FUNDS, Party, TOKEN};
 
 /// Whether a step can be replayed in a machine here; if not, that is said.
 fn machine_is_here(test: &str) -> bool {
