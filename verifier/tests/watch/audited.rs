@@ -53,7 +53,7 @@ fn auditors_check_what_is_disclosed_to_them_and_judge_it() {
     let job = net.post_for(&setting, 6, &accounts);
     for auditor in &mut auditors {
         // Auditors need stake, but no seat.
-        auditor.json(&["stake", "--committee", &net.committee.to_string(), "add", "500"]);
+        auditor.stake(&net, "500", &[]);
         auditor.start();
     }
 

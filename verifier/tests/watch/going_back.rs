@@ -5,7 +5,7 @@ use fedmkt_contracts::dev::{BOND, COMPENSATION, FEE, SEAT_STAKE};
 
 use crate::lies::{Dice, Liar, Setting};
 use crate::net::{FUNDS, Net, Party};
-use crate::verifier::Verifier;
+use crate::verifier::{Verifier, votes};
 use crate::{BURNED, Cheater, REFUTED, WANTS_LEAVES, WANTS_RULING, until};
 
 #[test]
@@ -15,10 +15,9 @@ fn a_challenge_goes_on_wherever_the_chain_goes_back() {
     let store = setting.store().folder().to_owned();
     let job = net.post(&setting, 1);
     let mut watcher = Verifier::new(&net, &store, "");
-    let policy =
-        format!("[check]\nshare = 0.0\n[committee]\ncontracts = [\"{}\"]\nengine = \"native\"\n", net.committee);
+    let policy = votes(&net, "native");
     let mut member = Verifier::new(&net, &store, &policy);
-    member.json(&["stake", "--committee", &net.committee.to_string(), "add", "1000", "--seats", "2"]);
+    member.take_seats(&net);
     member.start();
     let accepted = net.accept(job, &mut setting, 0);
     let mut liar = Liar::new(&setting);

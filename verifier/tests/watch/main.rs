@@ -28,7 +28,7 @@ use fedmkt_verifier::step::Image;
 
 use lies::{Dice, Liar, Lie, STEPS, Setting};
 use net::{FUNDS, Net, Party, Taken, words};
-use verifier::Verifier;
+use verifier::{Verifier, votes};
 
 const BURNED: Address = address!("0x000000000000000000000000000000000000dEaD");
 
@@ -116,12 +116,10 @@ fn cheating_clients_are_caught_and_every_unit_is_where_it_belongs() {
     let job = net.post(&setting, 10);
 
     let mut watcher = Verifier::new(&net, &store, "[limits]\nat-once = 2\n");
-    let policy =
-        format!("[check]\nshare = 0.0\n[committee]\ncontracts = [\"{}\"]\nengine = \"native\"\n", net.committee);
+    let policy = votes(&net, "native");
     let mut members: Vec<Verifier> = (0..2).map(|_| Verifier::new(&net, &store, &policy)).collect();
     for member in &members {
-        let committee = net.committee.to_string();
-        let shown = member.json(&["stake", "--committee", &committee, "add", "1000", "--seats", "2"]);
+        let shown = member.take_seats(&net);
         assert_eq!((shown["stake"].as_str(), shown["seats"].as_u64()), (Some("1000"), Some(2)));
         assert_eq!(net.tokens(member.account), FUNDS - 1000);
     }
@@ -257,7 +255,7 @@ fn a_lying_challenger_with_a_seat_is_outvoted_and_a_member_that_crashed_after_it
         engine()
     );
     let mut member = Verifier::new(&net, &store, &policy);
-    member.json(&["stake", "--committee", &net.committee.to_string(), "add", "1000", "--seats", "2"]);
+    member.take_seats(&net);
     let other = net.committee(Party::Other);
     net.allow(Party::Other, net.committee);
     net.send(net.committee(Party::Other).deposit(SEAT_STAKE));
@@ -367,11 +365,10 @@ fn what_a_dispute_with_five_members_takes() {
     let mut setting = Setting::new();
     let store = setting.store().folder().to_owned();
     let job = net.post(&setting, 1);
-    let policy =
-        format!("[check]\nshare = 0.0\n[committee]\ncontracts = [\"{}\"]\nengine = \"{}\"\n", net.committee, engine());
+    let policy = votes(&net, engine());
     let mut members: Vec<Verifier> = (0..5).map(|_| Verifier::new(&net, &store, &policy)).collect();
     for member in &mut members {
-        member.json(&["stake", "--committee", &net.committee.to_string(), "add", "1000", "--seats", "2"]);
+        member.take_seats(&net);
         member.start();
     }
     let mut watcher = Verifier::new(&net, &store, "");

@@ -29,8 +29,8 @@ use crate::until;
 use crate::verifier::party;
 
 /// A client with the real programs, in the home of a setting.
-struct Client<'a> {
-    setting: &'a Setting,
+struct Client {
+    setting: Setting,
     account: Address,
     settings: Vec<(&'static str, String)>,
 }
@@ -40,9 +40,9 @@ fn program(name: &str) -> PathBuf {
     Path::new(PROGRAM).with_file_name(name)
 }
 
-impl<'a> Client<'a> {
+impl Client {
     /// One whose data nobody can guess.
-    fn new(net: &Net, setting: &'a Setting) -> Self {
+    fn new(net: &Net, setting: Setting) -> Self {
         let (account, settings) = party(net, setting.folder.path());
         let rows = (0..2000u64).map(|row| {
             let noise = keccak256(&row.to_le_bytes()).0;
@@ -114,7 +114,7 @@ fn sum<'a>(pieces: impl IntoIterator<Item = &'a (impl AsRef<[u8]> + 'a)>) -> usi
 
 impl Seen {
     /// What a client has sent and published so far.
-    fn of(net: &Net, client: &Client<'_>) -> Self {
+    fn of(net: &Net, client: &Client) -> Self {
         let (calls, events) = net.seen_of(client.account);
         let mut seen = Self { calls, events, ..Self::default() };
         let store = client.setting.store();
@@ -215,35 +215,32 @@ fn what_is_seen_of_a_client_is_what_its_job_says_and_no_byte_more() {
         })
     };
 
+    let submitted = |what: &str, setting: Setting, auditors: &[Address]| {
+        net.post_for(&setting, 1, auditors);
+        let client = Client::new(&net, setting);
+        let slot = client.work();
+        let seen = Seen::of(&net, &client);
+        seen.tell(what);
+        (client, slot, seen)
+    };
+
     // Open: everything, as its client has agreed to. There is no salt.
-    let setting = Setting::new();
-    net.post(&setting, 1);
-    let client = Client::new(&net, &setting);
-    client.work();
-    let (seen, secrets) = (Seen::of(&net, &client), client.secrets());
-    seen.tell("open");
+    let (client, _, seen) = submitted("open", Setting::new(), &[]);
+    let secrets = client.secrets();
     seen.shows(&secrets.data);
     seen.shows(&secrets.weights);
     let open = seen;
 
     // Open, with results for the sponsor alone: these are hidden, the data is not.
-    let setting = sealed(Disclosure::Open);
-    net.post(&setting, 1);
-    let client = Client::new(&net, &setting);
-    client.work();
-    let (seen, secrets) = (Seen::of(&net, &client), client.secrets());
-    seen.tell("open, results to a key");
+    let (client, _, seen) = submitted("open, results to a key", sealed(Disclosure::Open), &[]);
+    let secrets = client.secrets();
     seen.shows(&secrets.data);
     seen.hides(&secrets.weights);
     seen.shows(&secrets.digest);
 
     // Audited, and not or not yet asked for.
-    let setting = sealed(Disclosure::Audited(audit));
-    net.post_for(&setting, 1, &auditor);
-    let client = Client::new(&net, &setting);
-    let slot = client.work();
-    let (seen, secrets) = (Seen::of(&net, &client), client.secrets());
-    seen.tell("audited");
+    let (client, slot, seen) = submitted("audited", sealed(Disclosure::Audited(audit)), &auditor);
+    let secrets = client.secrets();
     for secret in [&secrets.data, &secrets.salt, &secrets.blind, &secrets.weights] {
         seen.hides(secret);
     }
@@ -272,12 +269,8 @@ fn what_is_seen_of_a_client_is_what_its_job_says_and_no_byte_more() {
     );
 
     // Private.
-    let setting = sealed(Disclosure::Private);
-    net.post(&setting, 1);
-    let client = Client::new(&net, &setting);
-    client.work();
-    let (seen, secrets) = (Seen::of(&net, &client), client.secrets());
-    seen.tell("private");
+    let (client, _, seen) = submitted("private", sealed(Disclosure::Private), &[]);
+    let secrets = client.secrets();
     for secret in [&secrets.data, &secrets.salt, &secrets.blind, &secrets.weights] {
         seen.hides(secret);
     }

@@ -42,6 +42,11 @@ pub fn party(net: &Net, folder: &Path) -> (Address, Vec<(&'static str, String)>)
     (key.address(), settings)
 }
 
+/// The policy of who votes in the committee and checks nothing.
+pub fn votes(net: &Net, engine: &str) -> String {
+    format!("[check]\nshare = 0.0\n[committee]\ncontracts = [\"{}\"]\nengine = \"{engine}\"\n", net.committee)
+}
+
 pub struct Verifier {
     folder: TempDir,
     pub account: Address,
@@ -75,6 +80,17 @@ impl Verifier {
     pub fn auditor(&self) -> String {
         let made = self.json(&["auditor", "new"]);
         made["recipients"][0].as_str().expect("a recipient").to_owned()
+    }
+
+    /// Puts up a stake in the committee, with these arguments more.
+    pub fn stake(&self, net: &Net, amount: &str, more: &[&str]) -> Value {
+        let committee = net.committee.to_string();
+        self.json(&[&["stake", "--committee", &committee, "add", amount], more].concat())
+    }
+
+    /// Takes two seats in the committee.
+    pub fn take_seats(&self, net: &Net) -> Value {
+        self.stake(net, "1000", &["--seats", "2"])
     }
 
     /// The folder of all that it keeps.

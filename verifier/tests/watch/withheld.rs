@@ -10,7 +10,7 @@ use fedmkt_test_kit::gateway::Gateway;
 
 use crate::lies::{Liar, SPONSOR, Setting};
 use crate::net::{FUNDS, Net, Party, Taken};
-use crate::verifier::Verifier;
+use crate::verifier::{Verifier, votes};
 use crate::{BURNED, LOST, PAID, REFUTED, SUBMITTED, WANTS_RULING, until};
 
 /// Copies what is in a store by now.
@@ -38,11 +38,10 @@ fn files_that_nobody_has_are_challenged_and_the_client_can_still_bring_them() {
     let mut watcher = Verifier::with_gateway(&net, &gateway, &policy(20));
     let mut lonely = Verifier::with_gateway(&net, &cut_off, &policy(1));
     copy(&store, &lonely.store());
-    let policy =
-        format!("[check]\nshare = 0.0\n[committee]\ncontracts = [\"{}\"]\nengine = \"native\"\n", net.committee);
+    let policy = votes(&net, "native");
     let mut members: Vec<Verifier> = (0..2).map(|_| Verifier::with_gateway(&net, &gateway, &policy)).collect();
     for member in &mut members {
-        member.json(&["stake", "--committee", &net.committee.to_string(), "add", "1000", "--seats", "2"]);
+        member.take_seats(&net);
         member.start();
     }
 
@@ -161,7 +160,7 @@ fn an_auditor_looks_for_results_whether_or_not_it_is_shown_the_data() {
     });
     std::os::unix::fs::symlink(setting.store().folder(), &store).expect("what the gateway gives");
     let job = net.post_for(&setting, 2, &[auditor.account]);
-    auditor.json(&["stake", "--committee", &net.committee.to_string(), "add", "500"]);
+    auditor.stake(&net, "500", &[]);
     let [withheld, there] = [1, 2].map(|number| {
         let accepted = net.accept(job, &mut setting, number);
         let liar = Liar::new(&setting);
