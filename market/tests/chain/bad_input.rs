@@ -148,7 +148,7 @@ fn what_comes_after_its_deadline_is_told_and_costs_nothing() {
     let Some(net) = Devnet::start("deadlines in the past") else { return };
     let (sponsor, client) = (Party::new(&net), Party::new(&net));
     let cid = sponsor.publish(|_| {});
-    sponsor.post_with(&net, &cid, 1, "1", &["--accept-for", "0s"]).fails(3, "acceptUntil");
+    sponsor.post_with(&net, &cid, 1, "1", &["--accept-for", "0s"]).fails(2, "nobody could accept");
     assert_eq!(net.tokens(&sponsor.account), FUNDS, "nothing was posted");
     client.write_data(1);
     sponsor.hand(&cid, &client);

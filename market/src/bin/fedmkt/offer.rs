@@ -54,7 +54,7 @@ pub struct Post {
     #[arg(long, value_name = "AMOUNT")]
     bond: Option<String>,
     /// How long clients can accept
-    #[arg(long, value_name = "TIME", default_value = "7d")]
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = some_time)]
     accept_for: Seconds,
     /// How long a client has from accepting to submitting
     #[arg(long, value_name = "TIME", default_value = "2d")]
@@ -89,6 +89,14 @@ pub struct Post {
     /// Print one object
     #[arg(long)]
     json: bool,
+}
+
+/// A chain takes a deadline that is its present time, but nobody could keep it.
+fn some_time(text: &str) -> Result<Seconds, String> {
+    match text.parse()? {
+        Seconds(0) => Err("nobody could accept in no time: write 90s, 30m, 12h or 7d".into()),
+        time => Ok(time),
+    }
 }
 
 /// A job that is about to be posted. Kept so that the same command never posts another one.
