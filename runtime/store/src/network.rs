@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use cid::Cid;
-use fedmkt_core::unixfs::RAW;
+use fedmkt_core::unixfs::{DAG_PB, RAW};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
@@ -30,7 +30,7 @@ use client::{Client, Kind};
 use stream::Stream;
 
 use crate::{
-    BlockStore, Counted, FolderStore, IDENTITY, MAX_BLOCK_BYTES, StoreError, car, check_supported, dag, verify,
+    BlockStore, Counted, FolderStore, IDENTITY, MAX_BLOCK_BYTES, StoreError, car, check_supported, dag, files, verify,
 };
 
 /// The most blocks of one DAG.
@@ -38,6 +38,13 @@ const MAX_BLOCKS: usize = 1 << 22;
 
 /// Blocks that are asked for at the same time.
 const BLOCKS_AT_ONCE: usize = 8;
+
+/// From so many parts on an archive of them all is worth its request.
+const MANY_PARTS: usize = 32;
+
+/// Bytes below which a request takes longer than what it brings. Larger blocks come sooner one by one: nobody makes an
+/// archive faster than its blocks one after the other.
+const SMALL_PART_BYTES: u64 = 64 << 10;
 
 /// The threads that talk to others. They are never more, and live as long as the process.
 fn runtime() -> Result<&'static Runtime, StoreError> {
@@ -143,7 +150,8 @@ impl Network {
         StoreError::Unavailable { cid: *cid, tried: tried.into() }
     }
 
-    /// Gets everything below `root` that `store` does not have: as archives where that works, else block by block.
+    /// Gets everything below `root` that `store` does not have: block by block, and many small ones as archives where that
+    /// works.
     /// Blocks that came before an error stay in the store.
     ///
     /// # Errors
@@ -160,24 +168,24 @@ impl Network {
                 if !walked.insert(cid) {
                     continue;
                 }
-                let mut links = fetch.links(&cid)?;
-                // A leaf is one block, whatever asks for it.
-                if links.is_none() && archives && cid.codec() != RAW {
-                    archives = self.archive(&mut fetch, &cid)?;
-                    links = fetch.links(&cid)?;
-                }
-                match links {
+                match fetch.links(&cid)? {
                     Some(links) => open.extend(links.into_iter().rev()),
                     None => absent.push(cid),
                 }
             }
-            open = self.blocks(&mut fetch, absent)?;
+            for node in self.blocks(&mut fetch, absent)? {
+                if archives && node.has_many_small_parts {
+                    archives = self.archive(&mut fetch, &node.cid)?;
+                }
+                open.extend(node.links.into_iter().rev());
+            }
         }
         Ok(())
     }
 
     /// Takes all it can get of an archive of everything below `cid`. Says whether anybody gives archives.
     fn archive(&self, fetch: &mut Fetch<'_>, cid: &Cid) -> Result<bool, StoreError> {
+        let before = fetch.counted.len();
         for backend in self.backends() {
             let (wanted, client) = (*cid, backend.clone());
             let stream = wait(self.runtime, async move { client.archive(&wanted).await.map(Stream::of) });
@@ -194,19 +202,19 @@ impl Network {
                 Err(Trouble::Ours(error)) => return Err(error),
             }
             // What has come is of use; the rest is asked for block by block, of all of them.
-            if fetch.counted.contains(cid) {
+            if fetch.counted.len() > before {
                 return Ok(false);
             }
         }
         Ok(false)
     }
 
-    /// Gets these blocks; gives the CIDs that they link to.
-    fn blocks(&self, fetch: &mut Fetch<'_>, wanted: Vec<Cid>) -> Result<Vec<Cid>, StoreError> {
+    /// Gets these blocks; gives those that have links.
+    fn blocks(&self, fetch: &mut Fetch<'_>, wanted: Vec<Cid>) -> Result<Vec<Parent>, StoreError> {
         let (sender, receiver) = mpsc::channel();
         let mut wanted = wanted.into_iter();
         let mut under_way = 0;
-        let mut links = Vec::new();
+        let mut parents = Vec::new();
         loop {
             while under_way < BLOCKS_AT_ONCE
                 && let Some(cid) = wanted.next()
@@ -219,15 +227,35 @@ impl Network {
                 under_way += 1;
             }
             if under_way == 0 {
-                return Ok(links);
+                return Ok(parents);
             }
             let (cid, block) = receiver.recv().expect("there is a sender here");
             under_way -= 1;
             let block = block.map_err(|tried| self.unavailable(&cid, tried))?;
             fetch.store.put_verified(&cid, &block)?;
-            links.extend(fetch.take(&cid, &block)?);
+            let links = fetch.take(&cid, &block)?;
+            if !links.is_empty() {
+                parents.push(Parent { cid, has_many_small_parts: has_many_small_parts(&cid, &block)?, links });
+            }
         }
     }
+}
+
+/// A block that links to others.
+struct Parent {
+    cid: Cid,
+    has_many_small_parts: bool,
+    links: Vec<Cid>,
+}
+
+/// As far as the block itself tells: it may be wrong about what lies below it.
+fn has_many_small_parts(cid: &Cid, block: &[u8]) -> Result<bool, StoreError> {
+    if cid.codec() != DAG_PB {
+        return Ok(false);
+    }
+    let links = files::Node::decode(cid, block)?.links;
+    let bytes = links.iter().fold(0, |sum: u64, link| sum.saturating_add(link.tree_bytes));
+    Ok(links.len() >= MANY_PARTS && bytes / (links.len() as u64) < SMALL_PART_BYTES)
 }
 
 /// Why an archive was not taken to its end.

@@ -91,6 +91,20 @@ fn sample(test: &TestStore) -> Cid {
     files::add_file(&test.store, stream(5 << 20)).expect("a file").cid
 }
 
+/// Bytes of each part of [`small_parts`] but the last, which has more.
+const PART_BYTES: usize = 10 << 10;
+
+/// A file of fifty small blocks and a node: many enough for an archive.
+fn small_parts(test: &TestStore) -> Cid {
+    let parts: Vec<_> = (0..50u8)
+        .map(|number| {
+            let bytes = PART_BYTES + usize::from(number);
+            (put_block(&test.store, RAW, &vec![number; bytes]), bytes as u64)
+        })
+        .collect();
+    put_file(&test.store, &parts)
+}
+
 fn archive_of(test: &TestStore, root: &Cid) -> Vec<u8> {
     let mut archive = Vec::new();
     car::export(&test.store, &[*root], &mut archive).expect("an archive");
@@ -138,18 +152,20 @@ fn assert_whole(test: &TestStore, source: &TestStore, root: &Cid) {
 #[test]
 fn a_gateway_gives_blocks_and_archives() {
     let source = test_store();
-    let root = sample(&source);
-    let server = honest(&source);
-    let network = network(patience(), &[&server]);
-    assert_eq!(network.block(&root).expect("a block"), source.store.get(&root).expect("a block"));
-    let (done, test) = fetch(&network, &root, MOST);
-    done.expect("all blocks");
-    assert_whole(&test, &source, &root);
-    let kinds: Vec<_> = server.requests().iter().map(|path| asked_for(path).1.to_owned()).collect();
-    assert_eq!(kinds, ["format=raw", "format=car&dag-scope=all"]);
-    // What is there is not asked for again.
-    network.fetch(&test.store, &root, MOST).expect("all blocks");
-    assert_eq!(server.requests().len(), 2);
+    let (raw, car) = ("format=raw", "format=car&dag-scope=all");
+    // Large blocks come one by one, many small ones in an archive.
+    for (root, wanted) in [(sample(&source), [raw; 6].as_slice()), (small_parts(&source), &[raw, car])] {
+        let server = honest(&source);
+        let network = network(patience(), &[&server]);
+        let (done, test) = fetch(&network, &root, MOST);
+        done.expect("all blocks");
+        assert_whole(&test, &source, &root);
+        let kinds: Vec<_> = server.requests().iter().map(|path| asked_for(path).1.to_owned()).collect();
+        assert_eq!(kinds, wanted);
+        // What is there is not asked for again.
+        network.fetch(&test.store, &root, MOST).expect("all blocks");
+        assert_eq!(server.requests().len(), wanted.len());
+    }
 }
 
 #[test]
@@ -292,47 +308,52 @@ fn redirections_to_other_hosts_are_not_followed() {
 #[test]
 fn without_archives_everything_comes_block_by_block() {
     let source = test_store();
-    let root = sample(&source);
+    let root = small_parts(&source);
     let server = no_archive(&source);
     let (done, test) = fetch(&network(patience(), &[&server]), &root, MOST);
     done.expect("all blocks");
     assert_whole(&test, &source, &root);
-    assert_eq!(raw_requests(&server), 6);
+    assert_eq!(raw_requests(&server), 51);
 }
 
 #[test]
 fn what_came_before_an_archive_broke_off_is_kept() {
     let source = test_store();
-    let root = sample(&source);
+    let root = small_parts(&source);
     let archive = archive_of(&source, &root);
-    // In the third of five leaves, and between two pieces of a section.
-    for end in [archive.len() / 2, archive.len() - (1 << 20) - 20] {
+    // In the middle of a leaf, and between two sections.
+    for end in [
+        archive.len() / 2,
+        archive.len() - archive_with(&[(root, &[0; PART_BYTES + 49])]).len() + archive_with(&[]).len(),
+    ] {
         let cut = archive[..end].to_vec();
         let server = archives(&source, move || Answer::Cut(cut.clone()));
         let (done, test) = fetch(&network(patience(), &[&server]), &root, MOST);
         done.expect("all blocks");
         assert_whole(&test, &source, &root);
-        assert!((1..5).contains(&raw_requests(&server)), "{:?}", server.requests());
+        // The root is asked for, too.
+        assert!((2..30).contains(&raw_requests(&server)), "{:?}", server.requests());
     }
 }
 
 #[test]
 fn an_archive_that_stops_coming_is_given_up() {
     let source = test_store();
-    let root = sample(&source);
-    let begin = archive_of(&source, &root)[..(2 << 20)].to_vec();
+    let root = small_parts(&source);
+    let begin = archive_of(&source, &root)[..20 * PART_BYTES].to_vec();
     let stuck = archives(&source, move || Answer::Stuck(begin.clone()));
     let mut patience = patience();
     patience.portion = Duration::from_millis(200);
     let (done, test) = fetch(&network(patience, &[&stuck]), &root, MOST);
     done.expect("all blocks");
     assert_whole(&test, &source, &root);
+    assert!((20..50).contains(&raw_requests(&stuck)), "{:?}", stuck.requests());
 }
 
 #[test]
 fn nothing_that_was_not_asked_for_gets_in() {
     let source = test_store();
-    let root = sample(&source);
+    let root = small_parts(&source);
     let good = source.store.get(&root).expect("a block");
     let foreign = vec![7; 1000];
     let foreign_cid = block_cid(RAW, &foreign);
@@ -356,11 +377,17 @@ fn nothing_that_was_not_asked_for_gets_in() {
         [archive_with(&[]), vec![0xff, 0xff, 0xff, 0xff, 0x0f]].concat(),
     ];
     for (number, archive) in hostile.into_iter().enumerate() {
-        let liar = Server::start(move |_| Answer::Whole(200, archive.clone()));
+        // It has the root, so that it is asked for the rest.
+        let has = good.clone();
+        let liar = Server::start(move |path| match asked_for(path) {
+            (cid, "format=raw") if cid == root => Answer::Whole(200, has.clone()),
+            _ => Answer::Whole(200, archive.clone()),
+        });
         let (done, test) = fetch(&network(patience(), &[&liar]), &root, MOST);
         assert!(done.expect_err("a lie").is_absence(), "{number}");
         let kept: Vec<Cid> = test.store.blocks().expect("blocks").into_iter().map(|(cid, _)| cid).collect();
-        assert!(kept.is_empty() || kept == [root], "{number}: {kept:?}");
+        assert_eq!(kept, [root], "{number}");
+        assert!(liar.requests().iter().any(|path| path.contains("format=car")), "{number}");
         // Somebody honest beside it is enough.
         let server = honest(&source);
         let (done, test) = fetch(&network(patience(), &[&liar, &server]), &root, MOST);
@@ -372,7 +399,7 @@ fn nothing_that_was_not_asked_for_gets_in() {
 #[test]
 fn an_archive_without_end_is_given_up() {
     let source = test_store();
-    let root = sample(&source);
+    let root = small_parts(&source);
     let good = source.store.get(&root).expect("a block");
     let first = archive_with(&[(root, &good)]);
     let again = first[archive_with(&[]).len()..].to_vec();
@@ -386,14 +413,18 @@ fn an_archive_without_end_is_given_up() {
 #[test]
 fn no_more_is_fetched_than_allowed() {
     let source = test_store();
-    let root = sample(&source);
-    for server in [honest(&source), no_archive(&source)] {
-        let (done, test) = fetch(&network(patience(), &[&server]), &root, 3 << 20);
-        assert!(matches!(done, Err(StoreError::TooMuch { cid, .. }) if cid == root));
-        assert!(test.store.used_bytes().expect("bytes") <= (3 << 20) + 10 * (1 << 20));
-        let network = network(patience(), &[&server]);
-        network.fetch(&test.store, &root, 6 << 20).expect("it is allowed now");
-        assert_whole(&test, &source, &root);
+    let part = PART_BYTES as u64;
+    for (root, most, enough, block) in
+        [(sample(&source), 3 << 20, 6 << 20, 1 << 20), (small_parts(&source), 20 * part, 60 * part, 2 * part)]
+    {
+        for server in [honest(&source), no_archive(&source)] {
+            let (done, test) = fetch(&network(patience(), &[&server]), &root, most);
+            assert!(matches!(done, Err(StoreError::TooMuch { cid, .. }) if cid == root));
+            assert!(test.store.used_bytes().expect("bytes") <= most + block);
+            let network = network(patience(), &[&server]);
+            network.fetch(&test.store, &root, enough).expect("it is allowed now");
+            assert_whole(&test, &source, &root);
+        }
     }
 }
 
@@ -401,12 +432,15 @@ fn no_more_is_fetched_than_allowed() {
 fn a_dag_that_unfolds_without_end_is_fetched_once() {
     let source = test_store();
     let leaf = put_block(&source.store, RAW, &[7; 1 << 16]);
-    let (bomb, _) = (0..12)
-        .fold((leaf, 1u64 << 16), |(below, bytes), _| (put_file(&source.store, &[(below, bytes); 8]), 8 * bytes));
-    for server in [honest(&source), no_archive(&source)] {
-        let (done, test) = fetch(&network(patience(), &[&server]), &bomb, 1 << 20);
-        done.expect("thirteen blocks");
-        assert_eq!(test.store.blocks().expect("blocks").len(), 13);
+    let node = |below, bytes, width| (put_file(&source.store, &vec![(below, bytes); width]), width as u64 * bytes);
+    // Narrow, and wide enough for archives.
+    for (width, depth) in [(8, 12), (40, 8)] {
+        let (bomb, _) = (0..depth).fold((leaf, 1u64 << 16), |(below, bytes), _| node(below, bytes, width));
+        for server in [honest(&source), no_archive(&source)] {
+            let (done, test) = fetch(&network(patience(), &[&server]), &bomb, 1 << 20);
+            done.expect("so many nodes, and a leaf");
+            assert_eq!(test.store.blocks().expect("blocks").len(), depth + 1);
+        }
     }
 }
 
