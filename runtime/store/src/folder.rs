@@ -376,7 +376,8 @@ impl BlockStore for FolderStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Missing(*cid)),
             Err(error) => return Err(file_error("read", &path)(error)),
         };
-        let mut block = Vec::new();
+        let bytes = file.metadata().map_or(0, |metadata| metadata.len()).min(MAX_BLOCK_BYTES as u64);
+        let mut block = Vec::with_capacity(bytes as usize + 1);
         file.take(MAX_BLOCK_BYTES as u64 + 1).read_to_end(&mut block).map_err(file_error("read", &path))?;
         verify(cid, &block).map_err(|_| StoreError::Damaged { cid: *cid, path: Some(path.into()) })?;
         Ok(block)

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cid::Cid;
@@ -24,8 +24,12 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// Bytes of blocks after which a part of an upload ends. Parts that a node has taken need not be sent again.
 const PART_BYTES: u64 = 16 << 20;
 
-/// Parts on their way at the same time.
-const PARTS_AT_ONCE: usize = 2;
+/// Parts on their way at the same time: two on a slow connection, which they share, and more on one where the node is what
+/// takes time.
+const PARTS_AT_ONCE: [usize; 2] = [2, 6];
+
+/// A part that has arrived after this came by a fast connection.
+const QUICK: Duration = Duration::from_secs(10);
 
 /// A Kubo node.
 ///
@@ -204,19 +208,21 @@ impl Kubo {
         progress: &mut impl FnMut(u64),
     ) -> Result<Uploaded, StoreError> {
         let mut uploaded = Uploaded::default();
-        let mut on_their_way: VecDeque<Receiver<Result<Arrived, Failure>>> = VecDeque::new();
-        let mut arrive = |uploaded: &mut Uploaded, part: Receiver<Result<Arrived, Failure>>| {
+        let mut on_their_way: VecDeque<(Instant, Receiver<Result<Arrived, Failure>>)> = VecDeque::new();
+        let mut at_once = PARTS_AT_ONCE[0];
+        let mut arrive = |uploaded: &mut Uploaded, (begin, part): (Instant, Receiver<Result<Arrived, Failure>>)| {
             let arrived =
                 part.recv().expect("a part ends somehow").map_err(|failure| self.failed("upload to", &failure))?;
             uploaded.bytes += arrived.bytes;
             uploaded.sent += if arrived.was_there { 0 } else { arrived.bytes };
             progress(uploaded.bytes);
-            Ok::<_, StoreError>(())
+            Ok::<_, StoreError>(begin.elapsed() < QUICK)
         };
         let mut post = |uploaded: &mut Uploaded, collected: Collected| {
             let Some(part) = collected.finish() else { return Ok(()) };
-            if on_their_way.len() >= PARTS_AT_ONCE {
-                arrive(uploaded, on_their_way.pop_front().expect("some are on their way"))?;
+            while on_their_way.len() >= at_once {
+                let part = on_their_way.pop_front().expect("some are on their way");
+                at_once = PARTS_AT_ONCE[usize::from(arrive(uploaded, part)?)];
             }
             let (sender, receiver) = mpsc::sync_channel(1);
             let client = self.client.clone();
@@ -224,7 +230,7 @@ impl Kubo {
                 // Nobody waits when another part has failed.
                 let _ = sender.send(send_part(&client, &part, resume).await);
             });
-            on_their_way.push_back(receiver);
+            on_their_way.push_back((Instant::now(), receiver));
             Ok::<_, StoreError>(())
         };
         let mut collected = Collected::new(root)?;
@@ -251,7 +257,7 @@ struct Arrived {
 
 impl Collected {
     fn new(root: &Cid) -> Result<Self, StoreError> {
-        let mut body = BodyBuilder::new()?;
+        let mut body = BodyBuilder::new(PART_BYTES as usize + MAX_BLOCK_BYTES)?;
         car::write_header(&mut body.content, &[*root]).expect("memory can be written");
         Ok(Self { body, bytes: 0, ends: None })
     }
@@ -292,7 +298,7 @@ struct BodyBuilder {
 }
 
 impl BodyBuilder {
-    fn new() -> Result<Self, StoreError> {
+    fn new(capacity: usize) -> Result<Self, StoreError> {
         // What ends the file. The file cannot have it in it: it is there already when this is drawn.
         let mut random = [0; 16];
         getrandom::fill(&mut random)
@@ -302,7 +308,9 @@ impl BodyBuilder {
             "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"blocks\"\r\n\
              Content-Type: application/octet-stream\r\n\r\n"
         );
-        Ok(Self { boundary, content: head.into() })
+        let mut content = Vec::with_capacity(head.len() + capacity);
+        content.extend_from_slice(head.as_bytes());
+        Ok(Self { boundary, content })
     }
 
     fn finish(mut self) -> Body {
@@ -389,7 +397,7 @@ impl BlockStore for Kubo {
             _ => "dag-cbor",
         };
         let rest = format!("/api/v0/block/put?cid-codec={codec}&mhtype=sha2-256&allow-big-block=true");
-        let mut body = BodyBuilder::new()?;
+        let mut body = BodyBuilder::new(block.len())?;
         body.content.extend_from_slice(block);
         let body = body.finish();
         let put = move |client: &Client| body.put_into(client.post(&rest));
