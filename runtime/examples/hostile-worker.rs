@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
+use linux_raw_sys::ioctl::UFFDIO_COPY;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags};
 
 const SUCCEEDED: i32 = 99;
@@ -28,6 +29,13 @@ fn take_request(channel: &OwnedFd) -> File {
         _ => Vec::new(),
     });
     files.map(File::from).next().expect("a file")
+}
+
+/// Whether a descriptor answers a request.
+fn asks(descriptor: i32, request: u32) -> bool {
+    let mut argument = [0u64; 16];
+    // SAFETY: no request that is made here writes more than this.
+    unsafe { libc::ioctl(descriptor, request as _, argument.as_mut_ptr()) == 0 }
 }
 
 /// Waits until the host has seen what was sent, and acts.
@@ -69,6 +77,8 @@ fn main() {
             let host = rustix::process::getppid().expect("a host");
             rustix::process::kill_process(host, rustix::process::Signal::KILL).is_ok()
         }
+        "ask the account of pages for more" => (0..32).any(|descriptor| asks(descriptor, UFFDIO_COPY)),
+        "ask its channel for more" => asks(0, libc::FIONREAD as u32),
         "take all memory" => {
             let mut all = Vec::new();
             // Up to 64 GiB, touched.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use fedmkt_core::admission::{Admitted, MutableGlobal};
 use fedmkt_core::engine::{Called, Engine, Instance};
@@ -13,6 +14,8 @@ use wasmtime::{
     ValType,
 };
 
+use crate::written_pages::WrittenPages;
+
 /// Bytes of native stack that guests may use: many times what the words that admission counts can take.
 pub const STACK_BYTES: usize = 64 << 20;
 
@@ -22,6 +25,7 @@ const WASI_MODULE: &str = "wasi_snapshot_preview1";
 #[derive(Clone)]
 pub struct Native {
     engine: wasmtime::Engine,
+    written: Option<Arc<WrittenPages>>,
 }
 
 /// The host could not go on.
@@ -63,7 +67,13 @@ impl Native {
             .max_wasm_stack(STACK_BYTES)
             // Not used, but checked against the line above.
             .async_stack_size(STACK_BYTES);
-        Ok(Self { engine: wasmtime::Engine::new(&config)? })
+        Ok(Self { engine: wasmtime::Engine::new(&config)?, written: None })
+    }
+
+    /// The same engine; which pages change the kernel tells, instead of a look at all of them.
+    #[must_use]
+    pub fn told_by(self, written: Option<Arc<WrittenPages>>) -> Self {
+        Self { written, ..self }
     }
 
     /// The engine's name and version.
@@ -119,8 +129,18 @@ impl Engine for Native {
         };
         let memory = instance.get_memory(&mut store, "memory");
         store.data_mut().memory = memory;
-        Ok(Some(NativeInstance { store, instance, memory, fingerprints: Vec::new() }))
+        let written =
+            self.written.clone().filter(|written| memory.is_some_and(|memory| watch(written, memory, &store)));
+        let changes = written.map_or(Changes::Compared(Vec::new()), Changes::Told);
+        Ok(Some(NativeInstance { store, instance, memory, changes }))
     }
+}
+
+/// Watches a memory up to where it may grow. Whether that can be done.
+fn watch(written: &WrittenPages, memory: Memory, store: &Store<Host>) -> bool {
+    let Some(pages) = memory.ty(store).maximum() else { return false };
+    let bytes = pages as usize * memory.page_size(store) as usize;
+    bytes > 0 && written.watch(memory.data_ptr(store), bytes).is_ok()
 }
 
 fn signature(engine: &wasmtime::Engine, function: Function) -> FuncType {
@@ -220,8 +240,15 @@ pub struct NativeInstance {
     store: Store<Host>,
     instance: wasmtime::Instance,
     memory: Option<Memory>,
-    /// BLAKE3 of each page at the last look.
-    fingerprints: Vec<[u8; 32]>,
+    changes: Changes,
+}
+
+/// How it is known which pages have changed.
+enum Changes {
+    /// By the kernel.
+    Told(Arc<WrittenPages>),
+    /// By BLAKE3 of each page at the last look.
+    Compared(Vec<[u8; 32]>),
 }
 
 impl NativeInstance {
@@ -294,11 +321,19 @@ impl Instance for NativeInstance {
 
     fn changed_pages(&mut self) -> Vec<u32> {
         let Some(memory) = self.memory else { return Vec::new() };
+        let memory = memory.data(&self.store);
+        let (pages, _) = memory.as_chunks::<PAGE_BYTES>();
+        let fingerprints = match &mut self.changes {
+            Changes::Compared(fingerprints) => fingerprints,
+            // All may have changed if the kernel cannot tell.
+            Changes::Told(written) => {
+                return written.take(memory).unwrap_or_else(|_| (0..pages.len() as u32).collect());
+            }
+        };
         let zero = *blake3::hash(&[0; PAGE_BYTES]).as_bytes();
-        let (pages, _) = memory.data(&self.store).as_chunks::<PAGE_BYTES>();
-        self.fingerprints.resize(pages.len(), zero);
+        fingerprints.resize(pages.len(), zero);
         let mut changed = Vec::new();
-        for (index, (page, known)) in (0..).zip(pages.iter().zip(&mut self.fingerprints)) {
+        for (index, (page, known)) in (0..).zip(pages.iter().zip(fingerprints)) {
             let now = *blake3::hash(page).as_bytes();
             if now != *known {
                 *known = now;
@@ -306,5 +341,67 @@ impl Instance for NativeInstance {
             }
         }
         changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fedmkt_core::admission::{ModuleLimits, admit};
+    use fedmkt_core::wasi::{Config, Directories, Files, TreeLimits};
+
+    use super::*;
+
+    /// Writes a few words, copies and fills, and grows now and then, at places that a generator draws.
+    const WRITER: &str = r#"(module
+      (memory (export "memory") 4 64)
+      (global $state (mut i64) (i64.const 88172645463325252))
+      (data (i32.const 70000) "data")
+      (func $draw (result i32)
+        (global.set $state (i64.xor (global.get $state) (i64.shl (global.get $state) (i64.const 13))))
+        (global.set $state (i64.xor (global.get $state) (i64.shr_u (global.get $state) (i64.const 7))))
+        (global.set $state (i64.xor (global.get $state) (i64.shl (global.get $state) (i64.const 17))))
+        (i32.rem_u (i32.wrap_i64 (global.get $state)) (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 9000))))
+      (func (export "_initialize"))
+      (func (export "fedmkt_init") (result i32) (i32.const 0))
+      (func (export "fedmkt_step") (result i32)
+        (if (i32.eqz (i32.and (call $draw) (i32.const 7))) (then (drop (memory.grow (i32.const 1)))))
+        (i32.store (call $draw) (call $draw))
+        (i32.store8 (call $draw) (call $draw))
+        (v128.store (call $draw) (i64x2.splat (global.get $state)))
+        (memory.fill (call $draw) (call $draw) (i32.const 9000))
+        (memory.copy (call $draw) (call $draw) (i32.const 5000))
+        (i32.const 0)))"#;
+
+    #[test]
+    fn the_kernel_tells_every_page_that_differs() {
+        let Some(written) = WrittenPages::open() else {
+            println!("SKIPPED: this kernel keeps no account of written pages");
+            return;
+        };
+        let wasm = wat::parse_str(WRITER).expect("text");
+        let admitted = admit(&wasm, &ModuleLimits { max_memory_bytes: 64 << 16 }).expect("admitted");
+        let compares = Native::new().expect("an engine");
+        let told = compares.clone().told_by(Some(Arc::new(written)));
+        let start = |engine: &Native| {
+            let limits = TreeLimits { inodes: 10, entries: 10, name_bytes: 100 };
+            let files = Files::Directories(Directories::new(&["tmp"], 1, limits).expect("a folder"));
+            let config = Config { args: Vec::new(), env: Vec::new(), files, open_files: 4, random_seed: [0; 32] };
+            let module = engine.compile(&admitted).expect("compiled");
+            engine.instantiate(&module, Wasi::new(config)).expect("the host can").expect("an instance")
+        };
+        let (mut compares, mut told) = (start(&compares), start(&told));
+        assert!(matches!(told.changes, Changes::Told(_)));
+        let mut superfluous = 0;
+        for step in 0..300 {
+            let (changed, said) = (compares.changed_pages(), told.changed_pages());
+            assert!(changed.iter().all(|page| said.binary_search(page).is_ok()), "{step}: {changed:?} {said:?}");
+            superfluous += said.len() - changed.len();
+            for instance in [&mut compares, &mut told] {
+                assert_eq!(instance.call("fedmkt_step").expect("the host can"), Called::Returned(Some(0)));
+            }
+        }
+        assert!(compares.memory().len() > 20 << 16, "it has grown");
+        // A write of what was there is a write, but a rare one here.
+        assert!(superfluous < 300, "{superfluous}");
     }
 }

@@ -32,3 +32,4 @@ pub mod requirement;
 pub mod training;
 pub mod unnamed;
 pub mod worker;
+pub mod written_pages;

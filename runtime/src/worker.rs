@@ -74,11 +74,11 @@ pub fn enter() {
     let data_bytes = arguments.next().and_then(|bytes| bytes.to_str()?.parse().ok());
     let served = (|| {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-        let walls = lock_in(data_bytes.ok_or(io::ErrorKind::InvalidInput)?)?;
+        let (walls, written) = walls::lock_in(data_bytes.ok_or(io::ErrorKind::InvalidInput)?)?;
         // SAFETY: the host put the channel there, and nothing else in this process uses it.
         let channel = Channel::new(unsafe { OwnedFd::from_raw_fd(0) });
         channel.send(&Reply::Ready(walls), &[])?;
-        inside::serve(&channel)
+        inside::serve(&channel, written)
     })();
     if let Err(error) = &served {
         let _ = writeln!(io::stderr(), "{error}");
@@ -92,7 +92,7 @@ pub fn enter() {
 /// # Errors
 /// When a mechanism that every Linux has fails.
 pub fn lock_in(data_bytes: u64) -> io::Result<Walls> {
-    walls::lock_in(data_bytes)
+    walls::lock_in(data_bytes).map(|(walls, _)| walls)
 }
 
 /// Why a worker gave no answer. There is no result, and nothing is lost.

@@ -67,6 +67,8 @@ fn a_worker_that_reaches_for_the_system_is_killed() {
         "start a program",
         "start a thread",
         "kill its host",
+        "ask its channel for more",
+        "ask the account of pages for more",
     ];
     for attempt in attempts {
         match setting.attempt(attempt) {

@@ -14,6 +14,7 @@ use memmap2::{Mmap, MmapOptions};
 use super::channel::Channel;
 use super::protocol::{MOST_TEXT, Reason, Reply, Request};
 use crate::engine::{Native, NativeError};
+use crate::written_pages::WrittenPages;
 
 /// How long a worker advances before it tells how far it came.
 const MOMENT: Duration = Duration::from_millis(50);
@@ -25,8 +26,8 @@ fn cannot<E: ToString>(reason: Reason) -> impl Fn(E) -> Cannot {
 }
 
 /// Answers requests until the host closes the channel.
-pub fn serve(channel: &Channel) -> io::Result<()> {
-    let mut state = State::default();
+pub fn serve(channel: &Channel, written: Option<WrittenPages>) -> io::Result<()> {
+    let mut state = State { written: written.map(Arc::new), opened: None, run: None };
     loop {
         let (request, descriptors) = match channel.receive::<Request>() {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
@@ -44,8 +45,8 @@ pub fn serve(channel: &Channel) -> io::Result<()> {
     }
 }
 
-#[derive(Default)]
 struct State {
+    written: Option<Arc<WrittenPages>>,
     opened: Option<Opened>,
     run: Option<Run<Native>>,
 }
@@ -72,7 +73,7 @@ impl State {
                 let data = map(&file()?, bytes()?).map_err(&file_error)?;
                 let inputs = Inputs::open(Arc::new(job), Arc::new(data)).map_err(cannot(Reason::Inputs))?;
                 let admitted = inputs.admit().map_err(cannot(Reason::Refused))?;
-                let engine = Native::new().map_err(cannot(Reason::Host))?;
+                let engine = Native::new().map_err(cannot(Reason::Host))?.told_by(self.written.clone());
                 let mut code = Vec::new();
                 if let Ok(mut file) = file() {
                     code.resize(bytes()? as usize, 0);

@@ -11,6 +11,7 @@ use seccompiler::{
 
 use super::protocol::Walls;
 use crate::engine::STACK_BYTES;
+use crate::written_pages::WrittenPages;
 
 /// The most bytes of a file that a worker may write to: above every state image and every compiled module.
 const FILE_BYTES: u64 = 1 << 30;
@@ -60,16 +61,18 @@ const SYSTEM_CALLS: &[libc::c_long] = &[
 ];
 
 /// Locks this process in, for ever. To be called before anything foreign is read. `data_bytes` bounds the memory that it
-/// may use.
+/// may use. Gives an account of written pages, which cannot be begun any more then.
 ///
 /// # Errors
 /// When a mechanism that every Linux has fails. Those that are missing are told in the answer.
-pub fn lock_in(data_bytes: u64) -> io::Result<Walls> {
+pub fn lock_in(data_bytes: u64) -> io::Result<(Walls, Option<WrittenPages>)> {
+    // SAFETY: nothing in this process uses a descriptor above the standard ones yet.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    // Before the next line: it is in a file that shows what is in the memory of this process.
+    let written = WrittenPages::open();
     // Nobody but root may look into the memory of this process, and no core of it is written.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::thread::set_no_new_privs(true)?;
-    // SAFETY: nothing in this process uses a descriptor above the standard ones yet.
-    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
     let limits = [
         (Resource::Core, 0),
         (Resource::Nofile, DESCRIPTORS),
@@ -84,7 +87,8 @@ pub fn lock_in(data_bytes: u64) -> io::Result<Walls> {
         let most = rustix::process::getrlimit(resource).maximum.map_or(most, |maximum| most.min(maximum));
         rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
     }
-    Ok(Walls { landlock: landlock().unwrap_or(false), seccomp: seccomp().is_ok() })
+    let walls = Walls { landlock: landlock().unwrap_or(false), seccomp: seccomp(written.as_ref()).is_ok() };
+    Ok((walls, written))
 }
 
 fn landlock() -> Result<bool, landlock::RulesetError> {
@@ -98,11 +102,16 @@ fn landlock() -> Result<bool, landlock::RulesetError> {
     Ok(status.ruleset != RulesetStatus::NotEnforced)
 }
 
-fn seccomp() -> Result<(), Box<dyn std::error::Error>> {
+fn seccomp(written: Option<&WrittenPages>) -> Result<(), Box<dyn std::error::Error>> {
     let mut allowed: BTreeMap<i64, Vec<_>> = SYSTEM_CALLS.iter().map(|&call| (call, Vec::new())).collect();
     // Rust's debug builds look whether a descriptor is open before they close it. Nothing else of `fcntl`.
-    let getfd = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::F_GETFD as u64)?;
-    allowed.insert(libc::SYS_fcntl, vec![SeccompRule::new(vec![getfd])?]);
+    let equals = |argument, value| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
+    allowed.insert(libc::SYS_fcntl, vec![SeccompRule::new(vec![equals(1, libc::F_GETFD as u64)?])?]);
+    // Which pages were written, and nothing else of what these descriptors could do.
+    for (descriptor, request) in written.iter().flat_map(|written| written.requests()) {
+        let rule = SeccompRule::new(vec![equals(0, descriptor as u64)?, equals(1, u64::from(request))?])?;
+        allowed.entry(libc::SYS_ioctl).or_default().push(rule);
+    }
     let arch = std::env::consts::ARCH.try_into()?;
     let filter = SeccompFilter::new(allowed, SeccompAction::KillProcess, SeccompAction::Allow, arch)?;
     let program: BpfProgram = filter.try_into()?;
