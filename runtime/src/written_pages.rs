@@ -126,6 +126,18 @@ unsafe fn request<T>(descriptor: RawFd, request: u32, argument: &mut T) -> io::R
     usize::try_from(answer).map_err(|_| io::Error::last_os_error())
 }
 
+/// An account for tests; `None`, said loudly, where the kernel keeps none.
+#[cfg(test)]
+pub(crate) fn account() -> Option<WrittenPages> {
+    let account = WrittenPages::open();
+    if account.is_none() {
+        // Not by `eprintln!`, which the test harness keeps to itself.
+        let message = b"\nSKIPPED written pages: this kernel keeps no account of them\n";
+        io::Write::write_all(&mut io::stderr(), message).expect("standard error");
+    }
+    account
+}
+
 #[cfg(test)]
 mod tests {
     use memmap2::MmapMut;
@@ -135,12 +147,9 @@ mod tests {
     const PAGES: usize = 3000;
     const NONE: [u32; 0] = [];
 
-    /// Watched memory; `None`, said loudly, where the kernel keeps no account.
+    /// Watched memory.
     fn watched() -> Option<(WrittenPages, MmapMut)> {
-        let Some(account) = WrittenPages::open() else {
-            println!("SKIPPED: this kernel keeps no account of written pages");
-            return None;
-        };
+        let account = account()?;
         let memory = MmapMut::map_anon(PAGES * PAGE_BYTES).expect("memory");
         account.watch(memory.as_ptr(), memory.len()).expect("watched");
         Some((account, memory))
@@ -163,7 +172,7 @@ mod tests {
 
     #[test]
     fn what_was_written_before_it_was_watched_counts() {
-        let Some(account) = WrittenPages::open() else { return };
+        let Some(account) = account() else { return };
         let mut memory = MmapMut::map_anon(PAGES * PAGE_BYTES).expect("memory");
         memory[9 * PAGE_BYTES] = 1;
         account.watch(memory.as_ptr(), memory.len()).expect("watched");

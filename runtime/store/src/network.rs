@@ -151,8 +151,7 @@ impl Network {
     }
 
     /// Gets everything below `root` that `store` does not have: block by block, and many small ones as archives where that
-    /// works.
-    /// Blocks that came before an error stay in the store.
+    /// works. Blocks that came before an error stay in the store.
     ///
     /// # Errors
     /// When a block cannot be had or is malformed, the store cannot take it, or all blocks below `root`, with those that
