@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
+use fedmkt_runtime::written_pages::WrittenPages;
 use linux_raw_sys::ioctl::UFFDIO_COPY;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags};
 
@@ -49,7 +50,7 @@ fn stay_after<E>(sent: Result<(), E>) -> bool {
 fn main() {
     let arguments: Vec<_> = std::env::args().collect();
     let data_bytes = arguments[1].parse().expect("a number");
-    let walls = fedmkt_runtime::worker::lock_in(data_bytes).expect("locked in");
+    let (walls, account) = fedmkt_runtime::worker::lock_in(data_bytes, true).expect("locked in");
     let ready = serde_json::json!({ "Ready": { "seccomp": walls.seccomp, "landlock": walls.landlock } });
     let ready = fedmkt_core::dagcbor::encode(&ready);
     let opened = fedmkt_core::dagcbor::encode(&serde_json::json!({ "Opened": { "compiled": true } }));
@@ -77,7 +78,11 @@ fn main() {
             let host = rustix::process::getppid().expect("a host");
             rustix::process::kill_process(host, rustix::process::Signal::KILL).is_ok()
         }
-        "ask the account of pages for more" => (0..32).any(|descriptor| asks(descriptor, UFFDIO_COPY)),
+        "ask the account of pages for more" => {
+            let descriptors = account.iter().flat_map(WrittenPages::requests).map(|(descriptor, _)| descriptor);
+            // Where there is none, another descriptor that may not be asked for anything.
+            descriptors.chain([1]).any(|descriptor| asks(descriptor, UFFDIO_COPY))
+        }
         "ask its channel for more" => asks(0, libc::FIONREAD as u32),
         "take all memory" => {
             let mut all = Vec::new();

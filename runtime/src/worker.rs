@@ -33,6 +33,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use channel::Channel;
 pub use protocol::{Reason, Walls};
 use protocol::{Reply, Request};
+pub use walls::lock_in;
 
 use crate::atomic_file;
 use crate::packed::Packed;
@@ -74,7 +75,7 @@ pub fn enter() {
     let data_bytes = arguments.next().and_then(|bytes| bytes.to_str()?.parse().ok());
     let served = (|| {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-        let (walls, written) = walls::lock_in(data_bytes.ok_or(io::ErrorKind::InvalidInput)?)?;
+        let (walls, written) = lock_in(data_bytes.ok_or(io::ErrorKind::InvalidInput)?, true)?;
         // SAFETY: the host put the channel there, and nothing else in this process uses it.
         let channel = Channel::new(unsafe { OwnedFd::from_raw_fd(0) });
         channel.send(&Reply::Ready(walls), &[])?;
@@ -84,15 +85,6 @@ pub fn enter() {
         let _ = writeln!(io::stderr(), "{error}");
     }
     std::process::exit(i32::from(served.is_err()));
-}
-
-/// Locks the present thread in as a worker is, for ever, and all that it starts. Limits of memory and files hold for the
-/// whole process, whose descriptors but the standard ones are closed.
-///
-/// # Errors
-/// When a mechanism that every Linux has fails.
-pub fn lock_in(data_bytes: u64) -> io::Result<Walls> {
-    walls::lock_in(data_bytes).map(|(walls, _)| walls)
 }
 
 /// Why a worker gave no answer. There is no result, and nothing is lost.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
@@ -60,16 +61,20 @@ const SYSTEM_CALLS: &[libc::c_long] = &[
     libc::SYS_exit_group,
 ];
 
-/// Locks this process in, for ever. To be called before anything foreign is read. `data_bytes` bounds the memory that it
-/// may use. Gives an account of written pages, which cannot be begun any more then.
+/// Locks the present thread in as a worker is, for ever, and all that it starts. To be called before anything foreign is
+/// read. Limits of memory (`data_bytes`) and files hold for the whole process, whose descriptors but the standard ones are
+/// closed. If it `counts_pages`, it gets an account of those that it writes, which could not be begun any more later.
 ///
 /// # Errors
 /// When a mechanism that every Linux has fails. Those that are missing are told in the answer.
-pub fn lock_in(data_bytes: u64) -> io::Result<(Walls, Option<WrittenPages>)> {
+pub fn lock_in(data_bytes: u64, counts_pages: bool) -> io::Result<(Walls, Option<WrittenPages>)> {
+    // What one thread has open while it locks itself in, another one would close.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: nothing in this process uses a descriptor above the standard ones yet.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
     // Before the next line: it is in a file that shows what is in the memory of this process.
-    let written = WrittenPages::open();
+    let written = if counts_pages { WrittenPages::open() } else { None };
     // Nobody but root may look into the memory of this process, and no core of it is written.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::thread::set_no_new_privs(true)?;

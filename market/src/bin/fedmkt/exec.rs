@@ -59,6 +59,12 @@ pub fn run(arguments: &Exec) -> anyhow::Result<ExitCode> {
     wasi.set_log(Box::new(write_out));
     wasi.set_input(Box::new(read_in));
 
+    // With memory of its own a thread opens a file before it gives some back, which ends it when it is locked in.
+    #[cfg(target_env = "gnu")]
+    // SAFETY: there are no other threads yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
     // Guests use more stack than the main thread has.
     let guest = thread::Builder::new().stack_size(STACK_BYTES + HOST_STACK_BYTES);
     let both = Barrier::new(2);
@@ -83,7 +89,7 @@ pub fn run(arguments: &Exec) -> anyhow::Result<ExitCode> {
 fn lock_in(arguments: &Exec) -> anyhow::Result<()> {
     if !arguments.write_back {
         let bytes = worker::OWN_BYTES + arguments.memory.0 + arguments.room.0;
-        worker::lock_in(bytes).context("cannot lock the program in")?;
+        worker::lock_in(bytes, false).context("cannot lock the program in")?;
     }
     Ok(())
 }
