@@ -39,7 +39,7 @@ const MAX_BLOCKS: usize = 1 << 22;
 /// Blocks that are asked for at the same time.
 const BLOCKS_AT_ONCE: usize = 8;
 
-/// From so many parts on an archive of them all is worth its request.
+/// If so many parts are lacking, an archive is worth its request, although it brings those that are there as well.
 const MANY_PARTS: usize = 32;
 
 /// Bytes below which a request takes longer than what it brings. Larger blocks come sooner one by one: nobody makes an
@@ -173,7 +173,7 @@ impl Network {
                 }
             }
             for node in self.blocks(&mut fetch, absent)? {
-                if archives && node.has_many_small_parts {
+                if archives && node.has_small_parts && fetch.lacks_many(&node.links)? {
                     archives = self.archive(&mut fetch, &node.cid)?;
                 }
                 open.extend(node.links.into_iter().rev());
@@ -234,7 +234,7 @@ impl Network {
             fetch.store.put_verified(&cid, &block)?;
             let links = fetch.take(&cid, &block)?;
             if !links.is_empty() {
-                parents.push(Parent { cid, has_many_small_parts: has_many_small_parts(&cid, &block)?, links });
+                parents.push(Parent { cid, has_small_parts: has_small_parts(&cid, &block)?, links });
             }
         }
     }
@@ -243,18 +243,18 @@ impl Network {
 /// A block that links to others.
 struct Parent {
     cid: Cid,
-    has_many_small_parts: bool,
+    has_small_parts: bool,
     links: Vec<Cid>,
 }
 
 /// As far as the block itself tells: it may be wrong about what lies below it.
-fn has_many_small_parts(cid: &Cid, block: &[u8]) -> Result<bool, StoreError> {
+fn has_small_parts(cid: &Cid, block: &[u8]) -> Result<bool, StoreError> {
     if cid.codec() != DAG_PB {
         return Ok(false);
     }
     let links = files::Node::decode(cid, block)?.links;
     let bytes = links.iter().fold(0, |sum: u64, link| sum.saturating_add(link.tree_bytes));
-    Ok(links.len() >= MANY_PARTS && bytes / (links.len() as u64) < SMALL_PART_BYTES)
+    Ok(bytes < SMALL_PART_BYTES.saturating_mul(links.len() as u64))
 }
 
 /// Why an archive was not taken to its end.
@@ -292,6 +292,14 @@ impl Fetch<'_> {
             Err(StoreError::Missing(_) | StoreError::Damaged { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn lacks_many(&self, parts: &[Cid]) -> Result<bool, StoreError> {
+        let mut lacking = 0;
+        for part in parts {
+            lacking += usize::from(!self.store.has(part)?);
+        }
+        Ok(lacking >= MANY_PARTS)
     }
 
     fn count(&mut self, cid: &Cid, bytes: u64, links: usize) -> Result<(), StoreError> {

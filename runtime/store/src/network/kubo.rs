@@ -24,9 +24,11 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// Bytes of blocks after which a part of an upload ends. Parts that a node has taken need not be sent again.
 const PART_BYTES: u64 = 16 << 20;
 
-/// Parts on their way at the same time: two on a slow connection, which they share, and more on one where the node is what
-/// takes time.
-const PARTS_AT_ONCE: [usize; 2] = [2, 6];
+/// Parts on their way at the same time by a slow connection, which they share.
+const PARTS_AT_ONCE: usize = 2;
+
+/// Parts on their way at the same time by a fast one: the node is what takes time then.
+const QUICK_PARTS_AT_ONCE: usize = 6;
 
 /// A part that has arrived after this came by a fast connection.
 const QUICK: Duration = Duration::from_secs(10);
@@ -209,7 +211,7 @@ impl Kubo {
     ) -> Result<Uploaded, StoreError> {
         let mut uploaded = Uploaded::default();
         let mut on_their_way: VecDeque<(Instant, Receiver<Result<Arrived, Failure>>)> = VecDeque::new();
-        let mut at_once = PARTS_AT_ONCE[0];
+        let mut at_once = PARTS_AT_ONCE;
         let mut arrive = |uploaded: &mut Uploaded, (begin, part): (Instant, Receiver<Result<Arrived, Failure>>)| {
             let arrived =
                 part.recv().expect("a part ends somehow").map_err(|failure| self.failed("upload to", &failure))?;
@@ -222,7 +224,8 @@ impl Kubo {
             let Some(part) = collected.finish() else { return Ok(()) };
             while on_their_way.len() >= at_once {
                 let part = on_their_way.pop_front().expect("some are on their way");
-                at_once = PARTS_AT_ONCE[usize::from(arrive(uploaded, part)?)];
+                let was_quick = arrive(uploaded, part)?;
+                at_once = if was_quick { QUICK_PARTS_AT_ONCE } else { PARTS_AT_ONCE };
             }
             let (sender, receiver) = mpsc::sync_channel(1);
             let client = self.client.clone();

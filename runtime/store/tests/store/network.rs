@@ -169,6 +169,21 @@ fn a_gateway_gives_blocks_and_archives() {
 }
 
 #[test]
+fn an_archive_is_not_worth_a_few_blocks() {
+    let source = test_store();
+    let root = small_parts(&source);
+    let links = files::Node::decode(&root, &source.store.get(&root).expect("a block")).expect("a node").links;
+    let test = test_store();
+    for link in &links[5..] {
+        test.store.put(&link.cid, &source.store.get(&link.cid).expect("a block")).expect("kept");
+    }
+    let server = honest(&source);
+    network(patience(), &[&server]).fetch(&test.store, &root, MOST).expect("all blocks");
+    assert_whole(&test, &source, &root);
+    assert_eq!((raw_requests(&server), server.requests().len()), (6, 6));
+}
+
+#[test]
 fn a_store_gets_what_it_lacks_and_keeps_it() {
     let source = test_store();
     let root = sample(&source);
