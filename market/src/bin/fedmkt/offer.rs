@@ -94,7 +94,7 @@ pub struct Post {
 /// A chain takes a deadline that is its present time, but nobody could keep it.
 fn some_time(text: &str) -> Result<Seconds, String> {
     match text.parse()? {
-        Seconds(0) => Err("nobody could accept in no time: write 90s, 30m, 12h or 7d".into()),
+        Seconds(0) => Err("nobody could accept in no time".into()),
         time => Ok(time),
     }
 }
