@@ -1,8 +1,8 @@
 //! Which pages of a memory were written, by the kernel's own account.
 //!
-//! Pages are write-protected when they are looked at. The first write to one after that costs a fault, half a microsecond,
-//! which the kernel ends by itself; what was not written costs nothing, however large the memory is. This is
-//! `userfaultfd` with asynchronous write protection, asked by `PAGEMAP_SCAN`: Linux 6.7 or later.
+//! Pages are write-protected when they are looked at. The first write to one after that costs a fault, which the kernel
+//! ends by itself; what was not written is not touched. This is `userfaultfd` with asynchronous write protection, asked by
+//! `PAGEMAP_SCAN`: Linux 6.7 or later.
 
 use std::fs::File;
 use std::io;

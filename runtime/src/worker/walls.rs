@@ -73,7 +73,7 @@ pub fn lock_in(data_bytes: u64, counts_pages: bool) -> io::Result<(Walls, Option
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: nothing in this process uses a descriptor above the standard ones yet.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
-    // Before the next line: it is in a file that shows what is in the memory of this process.
+    // Before the next call, after which only root opens what tells about the memory of this process.
     let written = if counts_pages { WrittenPages::open() } else { None };
     // Nobody but root may look into the memory of this process, and no core of it is written.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
