@@ -11,6 +11,7 @@ mod links;
 mod machine;
 mod process;
 mod sections;
+mod tests;
 mod toolchain;
 mod tools;
 mod workspace;

@@ -1,7 +1,6 @@
 //! Starting other programs: what is run is printed, and a failure says which command it was.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -87,42 +86,6 @@ pub fn output(command: &mut Command) -> Result<String> {
         bail!("`{}` failed ({})\n{}", typed(command), output.status, said.trim());
     }
     String::from_utf8(output.stdout).with_context(|| format!("what `{}` wrote is not UTF-8", typed(command)))
-}
-
-/// Like [`run`], and returns the lines that begin with `mark`, of standard output and standard error.
-///
-/// # Errors
-/// As [`run`].
-pub fn run_watching(command: &mut Command, mark: &str) -> Result<Vec<String>> {
-    println!("   $ {}", typed(command));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().with_context(|| format!("starting {:?}", command.get_program()))?;
-    let (out, error) = (child.stdout.take().context("piped")?, child.stderr.take().context("piped")?);
-    let marked = std::thread::scope(|scope| {
-        let error = scope.spawn(|| forward(error, std::io::stderr(), mark));
-        let mut marked = forward(out, std::io::stdout(), mark)?;
-        marked.extend(error.join().expect("forwarding does not panic")?);
-        Ok::<_, std::io::Error>(marked)
-    })?;
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("`{}` failed ({status})", typed(command));
-    }
-    Ok(marked)
-}
-
-/// Copies lines as they come, and returns those that begin with `mark`.
-fn forward(from: impl Read, mut to: impl Write, mark: &str) -> std::io::Result<Vec<String>> {
-    let mut lines = BufReader::new(from);
-    let (mut line, mut marked) = (Vec::new(), Vec::new());
-    while lines.read_until(b'\n', &mut line)? > 0 {
-        to.write_all(&line)?;
-        if line.starts_with(mark.as_bytes()) {
-            marked.push(String::from_utf8_lossy(&line).trim_end().to_owned());
-        }
-        line.clear();
-    }
-    Ok(marked)
 }
 
 /// Like [`run`], but the command is ended after `limit`: for downloads from hosts that may swallow packets.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::{self, cargo, command, run};
 use crate::toolchain::{Target, Toolchain};
 use crate::workspace::Workspace;
-use crate::{contracts as solidity, demo, kubo, links, machine, tools};
+use crate::{contracts as solidity, demo, kubo, links, machine, tests, tools};
 
 /// How a section that did not fail has ended.
 enum Outcome {
@@ -39,7 +39,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "data", what: "the data sets that the sample trainers learn from can be made", run: data },
     Section { name: "programs", what: "all programs and examples build", run: programs },
     Section { name: "demo", what: "the whole path, twice, with the same result", run: demo },
-    Section { name: "tests", what: "cargo test --workspace", run: tests },
+    Section { name: "tests", what: "all tests of all crates, those in documentation too", run: workspace_tests },
     Section { name: "contracts", what: "the contracts: form, tests, artifacts", run: contracts },
     Section {
         name: "python",
@@ -221,7 +221,7 @@ fn demo(workspace: &Workspace) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn tests(workspace: &Workspace) -> Result<Outcome> {
+fn workspace_tests(workspace: &Workspace) -> Result<Outcome> {
     // Steps are replayed in a machine: another processor, by emulation.
     let image = machine::build(workspace)?;
     let emulator = tools::qemu(workspace);
@@ -229,17 +229,14 @@ fn tests(workspace: &Workspace) -> Result<Outcome> {
     let devnet = if solidity::is_supported() { solidity::install(workspace) } else { Ok(()) };
     // Files and archives go to a node of IPFS and back.
     let node = kubo::install(workspace);
-    let mut test = cargo(workspace);
-    test.env("FEDMKT_REPLAYER", image.path());
-    if let Ok(program) = &node {
-        test.env("FEDMKT_KUBO", program);
-    }
-    Toolchain::of(workspace, Target::Wasm)?.use_for(&mut test);
-    // A test that lacks something on this machine says so and passes; shown is what passing tests print, so that it is seen.
-    test.args(["test", "--locked", "--workspace", "--no-fail-fast", "--", "--show-output"]);
-    let mut skipped = process::run_watching(&mut test, "SKIPPED")?;
-    skipped.sort();
-    skipped.dedup();
+    let wasm = Toolchain::of(workspace, Target::Wasm)?;
+    let mut skipped = tests::run(workspace, |command| {
+        command.env("FEDMKT_REPLAYER", image.path());
+        if let Ok(program) = &node {
+            command.env("FEDMKT_KUBO", program);
+        }
+        wasm.use_for(command);
+    })?;
     if let Err(error) = emulator {
         skipped.push(format!("QEMU could not be installed: {error:#}"));
     }
