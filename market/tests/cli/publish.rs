@@ -94,6 +94,22 @@ fn all_kinds_of_disclosure_can_be_written() {
 }
 
 #[test]
+fn the_longest_run_has_64_segments_unless_the_job_file_says_otherwise() {
+    let sandbox = Sandbox::new();
+    sandbox.write_job();
+    let published = |said: &str, steps: u64| {
+        let job = JOB.replace("steps-per-segment = 1\n", said).replace("steps = 3", &format!("steps = {steps}"));
+        sandbox.write("job.toml", job);
+        manifest(&sandbox, &sandbox.run(&["publish", "job.toml"]).line()).steps_per_segment
+    };
+    assert_eq!(published("", 1), 1);
+    assert_eq!(published("", 64), 1);
+    assert_eq!(published("", 65), 2);
+    assert_eq!(published("", 1000), 16);
+    assert_eq!(published("steps-per-segment = 4\n", 1000), 4);
+}
+
+#[test]
 fn everything_that_is_wrong_is_said_at_once() {
     let sandbox = Sandbox::new();
     sandbox.write_job();

@@ -12,6 +12,9 @@ use serde::Deserialize;
 /// How many of a million submissions are drawn for an audit unless the job file says otherwise.
 const AUDITS_PER_MILLION: u64 = 100_000;
 
+/// Into how many segments the longest run is cut unless the job file says otherwise: a state is hashed after each of them.
+const SEGMENTS: u64 = 64;
+
 /// A job file. Its fields are those of the manifest, but trainer and model are paths, relative to the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -23,7 +26,7 @@ pub struct JobFile {
     pub model: PathBuf,
     #[serde(default)]
     arguments: Vec<String>,
-    steps_per_segment: u64,
+    steps_per_segment: Option<u64>,
     data: DataTable,
     limits: LimitsTable,
     results: Vec<ResultTable>,
@@ -134,7 +137,7 @@ impl JobFile {
             trainer,
             model,
             arguments: self.arguments,
-            steps_per_segment: self.steps_per_segment,
+            steps_per_segment: self.steps_per_segment.unwrap_or(self.limits.steps.div_ceil(SEGMENTS)),
             data: DataRequirement {
                 name: self.data.name,
                 format: self.data.format,
