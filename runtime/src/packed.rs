@@ -41,7 +41,7 @@ impl Packed {
         let record: Record = serde_json::from_slice(&std::fs::read(record_path(folder, name)).ok()?).ok()?;
         let path = pack_path(folder, name);
         let bytes = map(&path).ok()?;
-        (blake3::hash(&bytes).to_hex().as_str() == record.blake3).then(|| Self {
+        (fingerprint(&bytes) == record.blake3).then(|| Self {
             bytes: Arc::new(bytes),
             path,
             root: record.root,
@@ -75,7 +75,7 @@ impl Packed {
         };
         let bytes = map(&path)?;
         if keep {
-            let record = Record { root, blake3: blake3::hash(&bytes).to_hex().to_string() };
+            let record = Record { root, blake3: fingerprint(&bytes) };
             let json = serde_json::to_vec(&record).expect("a record has a JSON form");
             atomic_file::replace(&record_path(folder, name), |file| file.write_all(&json))?;
         }
@@ -97,6 +97,11 @@ impl Packed {
         let bytes = map(&path)?;
         Ok(Self { bytes: Arc::new(bytes), path, root, unnamed: Some(Arc::new(file)) })
     }
+}
+
+/// The BLAKE3 of a pack, by all processors.
+fn fingerprint(bytes: &[u8]) -> String {
+    blake3::Hasher::new().update_rayon(bytes).finalize().to_hex().to_string()
 }
 
 fn pack_path(folder: &Path, name: &str) -> PathBuf {
