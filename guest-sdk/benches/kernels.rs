@@ -40,20 +40,38 @@ fn product(size: usize) {
     });
 }
 
-/// Training steps of a perceptron with one hidden layer, 32 examples in each.
-fn perceptron([inputs, hidden, outputs]: [usize; 3]) {
-    const BATCH: usize = 32;
+/// What separate multiplies and adds of four lanes can reach at best: nothing else is done, all is in registers, and
+/// as many chains of them as there are registers for hide how long each takes.
+fn limit() {
+    const CHAINS: usize = 12;
+    const TURNS: usize = 1000;
+    let (factor, summand) = (black_box([0.5f32; 4]), black_box([1.0f32; 4]));
+    measure("multiplies and adds alone", CHAINS * 4 * TURNS, || {
+        let mut chains = black_box([[1.0f32; 4]; CHAINS]);
+        for _ in 0..TURNS {
+            for chain in &mut chains {
+                for lane in 0..4 {
+                    chain[lane] = chain[lane] * factor[lane] + summand[lane];
+                }
+            }
+        }
+        black_box(chains);
+    });
+}
+
+/// Training steps of a perceptron with one hidden layer.
+fn perceptron([inputs, hidden, outputs]: [usize; 3], batch: usize) {
     let mut random = Random::seeded(1);
     let mut parameters = Parameters::new();
     let first = Linear::new(&mut parameters, "first", [inputs, hidden], 0.1, &mut random);
     let second = Linear::new(&mut parameters, "second", [hidden, outputs], 0.1, &mut random);
     let mut optimiser = Momentum::new(parameters.values.len(), 0.01, 0.9);
-    let x = values(BATCH * inputs);
-    let labels: Vec<usize> = (0..BATCH).map(|example| example % outputs).collect();
-    let (mut y, mut by_y) = (vec![0.0; BATCH * hidden], vec![0.0; BATCH * hidden]);
-    let mut scores = vec![0.0; BATCH * outputs];
-    let multiply_adds = BATCH * (2 * inputs * hidden + 3 * hidden * outputs);
-    measure(&format!("training {inputs}-{hidden}-{outputs}"), multiply_adds, || {
+    let x = values(batch * inputs);
+    let labels: Vec<usize> = (0..batch).map(|example| example % outputs).collect();
+    let (mut y, mut by_y) = (vec![0.0; batch * hidden], vec![0.0; batch * hidden]);
+    let mut scores = vec![0.0; batch * outputs];
+    let multiply_adds = batch * (2 * inputs * hidden + 3 * hidden * outputs);
+    measure(&format!("training {inputs}-{hidden}-{outputs}, batches of {batch}"), multiply_adds, || {
         parameters.clear_gradients();
         first.forward(&parameters, &x, &mut y);
         relu(&mut y);
@@ -67,8 +85,10 @@ fn perceptron([inputs, hidden, outputs]: [usize; 3]) {
 }
 
 fn main() {
+    limit();
     product(64);
     product(512);
-    perceptron([64, 32, 10]);
-    perceptron([784, 128, 10]);
+    perceptron([64, 32, 10], 32);
+    perceptron([784, 128, 10], 32);
+    perceptron([784, 512, 10], 128);
 }

@@ -1,21 +1,13 @@
 #!/usr/bin/env python3
-"""The training steps of kernels.rs in NumPy, and in PyTorch if it is there, in the same unit, by CPU time.
+"""The training steps of kernels.rs in NumPy, or in PyTorch, in the same unit, by CPU time.
 
-Run it with one thread: OMP_NUM_THREADS=1.
+    OMP_NUM_THREADS=1 python reference.py [numpy | torch]
 """
 
+import sys
 import time
 
 import numpy as np
-
-try:
-    import torch
-
-    torch.set_num_threads(1)
-except ImportError:
-    torch = None
-
-BATCH = 32
 
 
 def measure(name, multiply_adds, work):
@@ -32,13 +24,21 @@ def measure(name, multiply_adds, work):
     print(f"{name}: {rates[4]:.0f}")
 
 
-def perceptron(inputs, hidden, outputs):
+def name(inputs, hidden, outputs, batch):
+    return f"training {inputs}-{hidden}-{outputs}, batches of {batch}"
+
+
+def multiply_adds(inputs, hidden, outputs, batch):
+    return batch * (2 * inputs * hidden + 3 * hidden * outputs)
+
+
+def perceptron(inputs, hidden, outputs, batch):
     random = np.random.default_rng(1)
     normal = lambda *shape: (0.1 * random.standard_normal(shape)).astype(np.float32)
     p = [normal(inputs, hidden), np.zeros(hidden, np.float32), normal(hidden, outputs), np.zeros(outputs, np.float32)]
     v = [np.zeros_like(value) for value in p]
-    x = random.random((BATCH, inputs), np.float32) - np.float32(0.5)
-    rows, labels = np.arange(BATCH), np.arange(BATCH) % outputs
+    x = random.random((batch, inputs), np.float32) - np.float32(0.5)
+    rows, labels = np.arange(batch), np.arange(batch) % outputs
 
     def step():
         y = x @ p[0]
@@ -50,7 +50,7 @@ def perceptron(inputs, hidden, outputs):
         np.exp(scores, out=scores)
         scores /= scores.sum(1, keepdims=True)
         scores[rows, labels] -= 1
-        scores /= np.float32(BATCH)
+        scores /= np.float32(batch)
         by_y = scores @ p[2].T
         by_y *= y > 0
         for value, velocity, gradient in zip(p, v, (x.T @ by_y, by_y.sum(0), y.T @ scores, scores.sum(0))):
@@ -58,30 +58,38 @@ def perceptron(inputs, hidden, outputs):
             velocity += gradient
             value -= np.float32(0.01) * velocity
 
-    measure(f"training {inputs}-{hidden}-{outputs}", BATCH * (2 * inputs * hidden + 3 * hidden * outputs), step)
+    shape = (inputs, hidden, outputs, batch)
+    measure(name(*shape), multiply_adds(*shape), step)
 
 
-def perceptron_in_pytorch(inputs, hidden, outputs):
+def perceptron_in_pytorch(inputs, hidden, outputs, batch):
+    import torch
+
+    torch.set_num_threads(1)
     torch.manual_seed(1)
     model = torch.nn.Sequential(torch.nn.Linear(inputs, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, outputs))
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     loss = torch.nn.CrossEntropyLoss()
-    x, labels = torch.rand(BATCH, inputs) - 0.5, torch.arange(BATCH) % outputs
+    x, labels = torch.rand(batch, inputs) - 0.5, torch.arange(batch) % outputs
 
     def step():
         optimiser.zero_grad()
         loss(model(x), labels).backward()
         optimiser.step()
 
-    name = f"training {inputs}-{hidden}-{outputs}, PyTorch {torch.__version__}"
-    measure(name, BATCH * (2 * inputs * hidden + 3 * hidden * outputs), step)
+    shape = (inputs, hidden, outputs, batch)
+    measure(name(*shape), multiply_adds(*shape), step)
 
 
-for size in (64, 512):
-    a = np.random.default_rng(1).random((size, size), np.float32)
-    c = np.empty_like(a)
-    measure(f"product of {size} x {size}", size**3, lambda: np.matmul(a, a, out=c))
-for shape in ((64, 32, 10), (784, 128, 10)):
-    perceptron(*shape)
-    if torch:
-        perceptron_in_pytorch(*shape)
+def main(library):
+    if library == "numpy":
+        for size in (64, 512):
+            a = np.random.default_rng(1).random((size, size), np.float32)
+            c = np.empty_like(a)
+            measure(f"product of {size} x {size}", size**3, lambda: np.matmul(a, a, out=c))
+    train = {"numpy": perceptron, "torch": perceptron_in_pytorch}[library]
+    for shape in ((64, 32, 10, 32), (784, 128, 10, 32), (784, 512, 10, 128)):
+        train(*shape)
+
+
+main(*sys.argv[1:] or ["numpy"])

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! cargo bench -p fedmkt-runtime --bench sandbox -- trainer MODULE MODEL DATA STEPS-PER-SEGMENT [ARGUMENTS]
+//! cargo bench -p fedmkt-runtime --bench sandbox -- admitted MODULE MODEL DATA [ARGUMENTS]
 //! cargo bench -p fedmkt-runtime --bench sandbox -- read
 //! cargo bench -p fedmkt-runtime --bench sandbox -- start
 //! cargo bench -p fedmkt-runtime --bench sandbox -- grant [FOLDER]
 //! ```
 //!
 //! `trainer`: processor time of a step under the run's engine, hashing and checkpoints included, to that of the same
-//! module in plain Wasmtime with NaN canonicalisation. `read`: 4 KiB of a file, to a real file under plain Wasmtime.
-//! `start`: from the start of the process to the first guest instruction. `grant`: packing 1 GiB, made in FOLDER.
+//! module in plain Wasmtime with NaN canonicalisation. `admitted`: what admission alone costs, in plain Wasmtime without
+//! anything for determinism. `read`: 4 KiB of a file, to a real file under plain Wasmtime. `start`: from the start of the
+//! process to the first guest instruction. `grant`: packing 1 GiB, made in FOLDER.
 //!
 //! Processor time is what is compared where it can be had: it depends little on what else a computer does.
 
@@ -51,11 +53,16 @@ fn main() {
             let steps_per_segment = steps_per_segment.parse().expect("a number of steps");
             trainer(Path::new(module), Path::new(model), Path::new(data), steps_per_segment, arguments);
         }
+        ["admitted", module, model, data, arguments @ ..] => {
+            admitted(Path::new(module), Path::new(model), Path::new(data), arguments);
+        }
         ["read"] => read(),
         ["start"] => start(),
         ["grant"] => grant(&std::env::temp_dir()),
         ["grant", folder] => grant(Path::new(folder)),
-        _ => println!("say what to measure: trainer, read, start or grant; see the head of benches/sandbox.rs"),
+        _ => {
+            println!("say what to measure: trainer, admitted, read, start or grant; see the head of benches/sandbox.rs")
+        }
     };
     thread::scope(|scope| {
         let big = thread::Builder::new().stack_size(STACK_BYTES + (8 << 20));
@@ -160,10 +167,10 @@ fn manifest() -> Manifest {
     }
 }
 
-/// Plain Wasmtime, with NaN canonicalisation as Wasmtime has it.
-fn plain_engine() -> Engine {
+/// Plain Wasmtime, with NaN canonicalisation as Wasmtime has it or without.
+fn plain_engine(canonical: bool) -> Engine {
     let mut config = wasmtime::Config::new();
-    config.cranelift_opt_level(OptLevel::Speed).cranelift_nan_canonicalization(true).max_wasm_stack(STACK_BYTES);
+    config.cranelift_opt_level(OptLevel::Speed).cranelift_nan_canonicalization(canonical).max_wasm_stack(STACK_BYTES);
     config.async_stack_size(STACK_BYTES);
     Engine::new(&config).expect("Wasmtime works here")
 }
@@ -215,6 +222,38 @@ fn wasi(args: &[&str], items: &[(String, Vec<u8>)]) -> Wasi {
     wasi
 }
 
+/// Seconds of processor time that a step of a trainer takes in plain Wasmtime, and how many there were.
+fn plain_step(engine: &Engine, module: &Module, wasi: Wasi) -> (f64, u32) {
+    let (mut store, instance) = plain(engine, module, wasi);
+    let mut call = |name: &str| match instance.get_typed_func::<(), i32>(&mut store, name) {
+        Ok(function) => function.call(&mut store, ()).expect("no trap"),
+        Err(_) => panic!("it is no stepper"),
+    };
+    if call("fedmkt_init") != 0 {
+        panic!("it does not begin");
+    }
+    let (begin, mut steps) = (processor_time(THIS_THREAD), 0u32);
+    loop {
+        steps += 1;
+        match call("fedmkt_step") {
+            0 => {}
+            1 => break,
+            code => panic!("a step gives {code}"),
+        }
+    }
+    ((processor_time(THIS_THREAD) - begin).as_secs_f64() / f64::from(steps), steps)
+}
+
+/// A trainer's files: the model, and the data in a folder.
+fn items(model: &Path, data: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut items = vec![("job/model".to_owned(), fs::read(model).expect("the model"))];
+    for entry in fs::read_dir(data).expect("data") {
+        let entry = entry.expect("an entry");
+        items.push((format!("data/{}", entry.file_name().display()), fs::read(entry.path()).expect("a file")));
+    }
+    items
+}
+
 /// Counts processor time of host and worker from the end of step 0 on.
 struct Clock {
     begin: Option<(u64, Duration)>,
@@ -251,33 +290,12 @@ fn trainer(module: &Path, model: &Path, data: &Path, steps_per_segment: u64, arg
     let capsule = grant.pack(&job.manifest, &identity, &home.capsules().expect("a folder"), &mut |_| {});
     let capsule = capsule.expect("a capsule");
 
-    let mut items = vec![("job/model".to_owned(), fs::read(model).expect("the model"))];
-    for entry in fs::read_dir(data).expect("data") {
-        let entry = entry.expect("an entry");
-        items.push((format!("data/{}", entry.file_name().display()), fs::read(entry.path()).expect("a file")));
-    }
-    let engine = plain_engine();
+    let items = items(model, data);
+    let engine = plain_engine(true);
     let compiled = Module::new(&engine, &wasm).expect("a module");
     let mut ratios = Vec::new();
     for _ in 0..9 {
-        let (mut store, instance) = plain(&engine, &compiled, wasi(arguments, &items));
-        let mut call = |name: &str| match instance.get_typed_func::<(), i32>(&mut store, name) {
-            Ok(function) => function.call(&mut store, ()).expect("no trap"),
-            Err(_) => panic!("it is no stepper"),
-        };
-        if call("fedmkt_init") != 0 {
-            panic!("it does not begin");
-        }
-        let (begin, mut steps) = (processor_time(THIS_THREAD), 0u32);
-        loop {
-            steps += 1;
-            match call("fedmkt_step") {
-                0 => {}
-                1 => break,
-                code => panic!("a step gives {code}"),
-            }
-        }
-        let peer = (processor_time(THIS_THREAD) - begin).as_secs_f64() / f64::from(steps);
+        let (peer, steps) = plain_step(&engine, &compiled, wasi(arguments, &items));
 
         let folder = tempfile::tempdir().expect("a folder");
         let mut checkpoints = Checkpoints::open(folder.path()).expect("a folder").expect("unlocked");
@@ -292,6 +310,30 @@ fn trainer(module: &Path, model: &Path, data: &Path, steps_per_segment: u64, arg
         ratios.push(ours / peer);
     }
     println!("ratio of a step's processor time, median of {}: {:.3}", ratios.len(), median(ratios));
+}
+
+fn admitted(module: &Path, model: &Path, data: &Path, arguments: &[&str]) {
+    let wasm = fs::read(module).expect("a module");
+    let limits = ModuleLimits { max_memory_bytes: 64 << 20 };
+    let admitted = admit(&wasm, &limits).expect("admitted").wasm;
+    let items = items(model, data);
+    let forms =
+        [("as it is", &wasm, false), ("admitted", &admitted, false), ("canonical NaNs of the engine", &wasm, true)];
+    let mut forms = forms.map(|(name, wasm, canonical)| {
+        let engine = plain_engine(canonical);
+        let module = Module::new(&engine, wasm).expect("a module");
+        (name, engine, module, Vec::new())
+    });
+    for _ in 0..10 {
+        for (_, engine, module, times) in &mut forms {
+            times.push(plain_step(engine, module, wasi(arguments, &items)).0);
+        }
+    }
+    println!("{} bytes, admitted {}", wasm.len(), admitted.len());
+    let medians = forms.map(|(name, _, _, times)| (name, median(times)));
+    for (name, seconds) in medians {
+        println!("{name}: {:.4} ms a step, speed {:.3}", seconds * 1e3, medians[0].1 / seconds);
+    }
 }
 
 /// Opens a file at `data/f` and reads 4 KiB of it at rotating offsets.
@@ -327,7 +369,7 @@ fn read() {
     let mut ours = native.instantiate(&ours, wasi(&[], &items)).expect("the host can").expect("an instance");
     ours.call("fedmkt_init").expect("the host can");
 
-    let engine = plain_engine();
+    let engine = plain_engine(true);
     let module = Module::new(&engine, &wasm).expect("a module");
     let mut store = Store::new(&engine, real);
     let mut linker = Linker::<File>::new(&engine);

@@ -1,12 +1,17 @@
 //! What determinism costs the kernels of the guest SDK: the same module as it is, admitted, and with Wasmtime's own
-//! canonical NaNs, turn by turn, ten times each; medians of multiply-adds (millions for each second of CPU time).
+//! canonical NaNs, and the same work in NumPy and PyTorch, turn by turn, ten times each; medians of multiply-adds (millions
+//! for each second of CPU time).
 //!
 //! ```text
 //! cargo bench -p fedmkt-guest --bench kernels --target wasm32-wasip1 --no-run
 //! FEDMKT_KERNELS=target/wasm32-wasip1/release/deps/kernels-HASH.wasm cargo bench -p fedmkt-tests --bench kernels
 //! ```
 //!
-//! Without `FEDMKT_KERNELS` it does nothing. Any command that prints lines `NAME: NUMBER` will do.
+//! Without `FEDMKT_KERNELS` it does nothing. Any command that prints lines `NAME: NUMBER` will do. With
+//! `FEDMKT_PYTHON=PROGRAM`, a Python that has NumPy, and perhaps PyTorch, these have their turns too.
+
+use std::path::Path;
+use std::process::Command;
 
 use fedmkt_core::admission::{self, ModuleLimits};
 use rustix::time::{ClockId, clock_gettime};
@@ -29,44 +34,80 @@ fn main() {
     let limits = ModuleLimits { max_memory_bytes: 1 << 30 };
     let admitted = admission::admit(&wasm, &limits).expect("a module of the profile").wasm;
     println!("{} bytes, admitted {}", wasm.len(), admitted.len());
-    let forms = [
+    let mut forms = vec![
         ("as it is", prepare(&wasm, false)),
         ("admitted", prepare(&admitted, false)),
         ("admitted, canonical NaNs of the engine", prepare(&admitted, true)),
         ("as it is, canonical NaNs of the engine", prepare(&wasm, true)),
     ];
-    let mut found: Vec<Vec<Vec<(String, f64)>>> = vec![Vec::new(); forms.len()];
-    for _ in 0..ROUNDS {
-        for (found, (_, (engine, module))) in found.iter_mut().zip(&forms) {
-            found.push(run(engine, module));
+    let python = std::env::var("FEDMKT_PYTHON").ok();
+    for library in ["numpy", "torch"] {
+        if let Some(program) = &python
+            && Command::new(program).args(["-c", &format!("import {library}")]).status().is_ok_and(|it| it.success())
+        {
+            forms.push((library, Form::Python { program: program.clone(), library }));
         }
     }
-    for line in 0..found[0][0].len() {
-        println!("{}", found[0][0][line].0);
-        let medians: Vec<f64> = found
-            .iter()
-            .map(|rounds| {
-                let mut rates: Vec<f64> = rounds.iter().map(|round| round[line].1).collect();
+    let mut found: Vec<Vec<Rates>> = vec![Vec::new(); forms.len()];
+    for _ in 0..ROUNDS {
+        for (found, (_, form)) in found.iter_mut().zip(&forms) {
+            found.push(match form {
+                Form::Module(engine, module) => run(engine, module),
+                Form::Python { program, library } => run_python(program, library),
+            });
+        }
+    }
+    for (name, _) in &found[0][0] {
+        println!("{name}");
+        let mut of_module = None;
+        for ((form, _), rounds) in forms.iter().zip(&found) {
+            let mut rates: Vec<f64> =
+                rounds.iter().flatten().filter(|(other, _)| other == name).map(|&(_, rate)| rate).collect();
+            if rates.len() == ROUNDS {
                 rates.sort_by(f64::total_cmp);
-                (rates[ROUNDS / 2 - 1] + rates[ROUNDS / 2]) / 2.0
-            })
-            .collect();
-        for ((form, _), median) in forms.iter().zip(&medians) {
-            println!("   {form}: {median:.0} ({:.3})", median / medians[0]);
+                let median = (rates[ROUNDS / 2 - 1] + rates[ROUNDS / 2]) / 2.0;
+                println!("   {form}: {median:.0} ({:.3})", median / *of_module.get_or_insert(median));
+            }
         }
     }
 }
 
-fn prepare(wasm: &[u8], canonical: bool) -> (Engine, Module) {
+/// Names of what was measured, and millions of multiply-adds a second.
+type Rates = Vec<(String, f64)>;
+
+/// In what form the work is done.
+enum Form {
+    Module(Engine, Module),
+    Python { program: String, library: &'static str },
+}
+
+fn prepare(wasm: &[u8], canonical: bool) -> Form {
     let mut config = Config::new();
     config.cranelift_nan_canonicalization(canonical);
     let engine = Engine::new(&config).expect("Wasmtime works here");
     let module = Module::new(&engine, wasm).expect("a valid module");
-    (engine, module)
+    Form::Module(engine, module)
 }
 
-/// What the module prints: names and numbers.
-fn run(engine: &Engine, module: &Module) -> Vec<(String, f64)> {
+fn run_python(program: &str, library: &str) -> Rates {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-sdk/benches/reference.py");
+    let output =
+        Command::new(program).arg(script).arg(library).env("OMP_NUM_THREADS", "1").output().expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    rates(output.stdout)
+}
+
+/// What was printed: names and numbers.
+fn rates(printed: Vec<u8>) -> Rates {
+    let printed = String::from_utf8(printed).expect("text");
+    let rate = |line: &str| {
+        let (name, number) = line.rsplit_once(": ").expect("NAME: NUMBER");
+        (name.to_owned(), number.parse().expect("a number"))
+    };
+    printed.lines().map(rate).collect()
+}
+
+fn run(engine: &Engine, module: &Module) -> Rates {
     let mut linker = Linker::<Host>::new(engine);
     for import in module.imports() {
         let ty = import.ty().unwrap_func().clone();
@@ -77,14 +118,7 @@ fn run(engine: &Engine, module: &Module) -> Vec<(String, f64)> {
     let instance = linker.instantiate(&mut store, module).expect("all imports are there");
     let start = instance.get_typed_func::<(), ()>(&mut store, "_start").expect("a command");
     start.call(&mut store, ()).expect("it returns");
-    let printed = String::from_utf8(store.into_data().printed).expect("text");
-    printed
-        .lines()
-        .map(|line| {
-            let (name, number) = line.rsplit_once(": ").expect("NAME: NUMBER");
-            (name.to_owned(), number.parse().expect("a number"))
-        })
-        .collect()
+    rates(store.into_data().printed)
 }
 
 /// A clock that counts CPU time, standard output, and otherwise nothing that succeeds with zeros.
