@@ -94,7 +94,7 @@ fn all_kinds_of_disclosure_can_be_written() {
 }
 
 #[test]
-fn the_longest_run_has_64_segments_unless_the_job_file_says_otherwise() {
+fn the_longest_run_has_32_segments_unless_the_job_file_says_otherwise() {
     let sandbox = Sandbox::new();
     sandbox.write_job();
     let published = |said: &str, steps: u64| {
@@ -103,9 +103,9 @@ fn the_longest_run_has_64_segments_unless_the_job_file_says_otherwise() {
         manifest(&sandbox, &sandbox.run(&["publish", "job.toml"]).line()).steps_per_segment
     };
     assert_eq!(published("", 1), 1);
-    assert_eq!(published("", 64), 1);
-    assert_eq!(published("", 65), 2);
-    assert_eq!(published("", 1000), 16);
+    assert_eq!(published("", 32), 1);
+    assert_eq!(published("", 33), 2);
+    assert_eq!(published("", 1000), 32);
     assert_eq!(published("steps-per-segment = 4\n", 1000), 4);
 }
 

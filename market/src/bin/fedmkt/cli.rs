@@ -150,7 +150,7 @@ A job file:
   trainer = \"my-trainer.wasm\"            # paths are relative to this file
   model = \"initial.safetensors\"          # a file or a folder
   arguments = []                         # optional
-  steps-per-segment = 16                 # optional: else limits.steps / 64, rounded up
+  steps-per-segment = 32                 # optional: else limits.steps / 32, rounded up
   [data]
   name = \"data\"                          # as in --grant data=DIR
   format = \"csv\"

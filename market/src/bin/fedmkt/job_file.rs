@@ -13,7 +13,7 @@ use serde::Deserialize;
 const AUDITS_PER_MILLION: u64 = 100_000;
 
 /// Into how many segments the longest run is cut unless the job file says otherwise: a state is hashed after each of them.
-const SEGMENTS: u64 = 64;
+const SEGMENTS: u64 = 32;
 
 /// A job file. Its fields are those of the manifest, but trainer and model are paths, relative to the file.
 #[derive(Deserialize)]
