@@ -11,7 +11,7 @@ mod links;
 mod machine;
 mod process;
 mod sections;
-mod tests;
+mod test_programs;
 mod toolchain;
 mod tools;
 mod workspace;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::{self, cargo, command, run};
 use crate::toolchain::{Target, Toolchain};
 use crate::workspace::Workspace;
-use crate::{contracts as solidity, demo, kubo, links, machine, tests, tools};
+use crate::{contracts as solidity, demo, kubo, links, machine, test_programs, tools};
 
 /// How a section that did not fail has ended.
 enum Outcome {
@@ -39,7 +39,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "data", what: "the data sets that the sample trainers learn from can be made", run: data },
     Section { name: "programs", what: "all programs and examples build", run: programs },
     Section { name: "demo", what: "the whole path, twice, with the same result", run: demo },
-    Section { name: "tests", what: "all tests of all crates, those in documentation too", run: workspace_tests },
+    Section { name: "tests", what: "all tests of all crates, those in documentation too", run: tests },
     Section { name: "contracts", what: "the contracts: form, tests, artifacts", run: contracts },
     Section {
         name: "python",
@@ -221,7 +221,7 @@ fn demo(workspace: &Workspace) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn workspace_tests(workspace: &Workspace) -> Result<Outcome> {
+fn tests(workspace: &Workspace) -> Result<Outcome> {
     // Steps are replayed in a machine: another processor, by emulation.
     let image = machine::build(workspace)?;
     let emulator = tools::qemu(workspace);
@@ -230,7 +230,7 @@ fn workspace_tests(workspace: &Workspace) -> Result<Outcome> {
     // Files and archives go to a node of IPFS and back.
     let node = kubo::install(workspace);
     let wasm = Toolchain::of(workspace, Target::Wasm)?;
-    let mut skipped = tests::run(workspace, |command| {
+    let mut skipped = test_programs::run(workspace, |command| {
         command.env("FEDMKT_REPLAYER", image.path());
         if let Ok(program) = &node {
             command.env("FEDMKT_KUBO", program);
