@@ -107,6 +107,9 @@ fn the_longest_run_has_32_segments_unless_the_job_file_says_otherwise() {
     assert_eq!(published("", 33), 2);
     assert_eq!(published("", 1000), 32);
     assert_eq!(published("steps-per-segment = 4\n", 1000), 4);
+    let none = JOB.replace("steps-per-segment = 1\n", "").replace("steps = 3", "steps = 0");
+    sandbox.write("job.toml", none);
+    sandbox.run(&["publish", "job.toml"]).fails(1, "cannot be published, 1 thing must be changed");
 }
 
 #[test]

@@ -137,7 +137,8 @@ impl JobFile {
             trainer,
             model,
             arguments: self.arguments,
-            steps_per_segment: self.steps_per_segment.unwrap_or(self.limits.steps.div_ceil(SEGMENTS)),
+            // A run of no steps is a finding of its own.
+            steps_per_segment: self.steps_per_segment.unwrap_or(self.limits.steps.div_ceil(SEGMENTS).max(1)),
             data: DataRequirement {
                 name: self.data.name,
                 format: self.data.format,
