@@ -24,12 +24,9 @@ def measure(name, multiply_adds, work):
     print(f"{name}: {rates[4]:.0f}")
 
 
-def name(inputs, hidden, outputs, batch):
-    return f"training {inputs}-{hidden}-{outputs}, batches of {batch}"
-
-
-def multiply_adds(inputs, hidden, outputs, batch):
-    return batch * (2 * inputs * hidden + 3 * hidden * outputs)
+def measure_training(inputs, hidden, outputs, batch, step):
+    multiply_adds = batch * (2 * inputs * hidden + 3 * hidden * outputs)
+    measure(f"training {inputs}-{hidden}-{outputs}, batches of {batch}", multiply_adds, step)
 
 
 def perceptron(inputs, hidden, outputs, batch):
@@ -58,8 +55,7 @@ def perceptron(inputs, hidden, outputs, batch):
             velocity += gradient
             value -= np.float32(0.01) * velocity
 
-    shape = (inputs, hidden, outputs, batch)
-    measure(name(*shape), multiply_adds(*shape), step)
+    measure_training(inputs, hidden, outputs, batch, step)
 
 
 def perceptron_in_pytorch(inputs, hidden, outputs, batch):
@@ -77,8 +73,7 @@ def perceptron_in_pytorch(inputs, hidden, outputs, batch):
         loss(model(x), labels).backward()
         optimiser.step()
 
-    shape = (inputs, hidden, outputs, batch)
-    measure(name(*shape), multiply_adds(*shape), step)
+    measure_training(inputs, hidden, outputs, batch, step)
 
 
 def main(library):
