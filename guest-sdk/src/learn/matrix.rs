@@ -5,20 +5,23 @@
 //! that, because a vector holds neighbouring columns and blocks take up the sum where the one before left it. So all
 //! builds on all machines agree to the bit.
 
-use super::lanes::{Group, LANES};
+use super::lanes::{Factor, Group, LANES};
 
-/// Rows of a tile, whose sums are kept in registers.
-const TILE_ROWS: usize = 4;
+// A tile's sums are kept in registers, of which machines that matter have sixteen: for four values each, or for one.
+/// Rows of a tile.
+const TILE_ROWS: usize = if SCALAR { 2 } else { 4 };
 /// Lane groups of a row of a tile.
-const TILE_GROUPS: usize = 2;
+const TILE_GROUPS: usize = if SCALAR { 1 } else { 2 };
+/// Whether this build has no vectors.
+const SCALAR: bool = cfg!(all(target_arch = "wasm32", feature = "scalar"));
 const TILE_COLUMNS: usize = TILE_GROUPS * LANES;
 
-// Blocks: a packed panel of b (8 KiB) stays in the first cache, a packed block of a in the first or second, a packed
-// block of b in the second.
+// Blocks: a packed panel of a (16 KiB at most) and one of b (8 KiB) stay in the first cache, and a packed block of each
+// (256 KiB) in the second.
 const BLOCK_INNER: usize = 256;
 const BLOCK_ROWS: usize = 64;
-const BLOCK_COLUMNS: usize = 512;
-/// The largest matrix, in values, that is read where it lies.
+const BLOCK_COLUMNS: usize = 256;
+/// The largest second factor, in values, that is read where it lies.
 const UNPACKED: usize = 8192;
 
 /// A matrix in a slice, or a part of one, for reading.
@@ -110,54 +113,51 @@ pub fn multiply_add(c: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>) {
         c.rows,
         c.columns
     );
-    let pack_a = rows * inner > UNPACKED;
     let pack_b = b.column_step != 1 || inner * columns > UNPACKED;
     let mut packed_a = Vec::new();
     let mut packed_b = Vec::new();
     for first_column in (0..columns).step_by(BLOCK_COLUMNS) {
         let block_columns = BLOCK_COLUMNS.min(columns - first_column);
+        let whole_tiles = block_columns / TILE_COLUMNS;
         for first_inner in (0..inner).step_by(BLOCK_INNER) {
             let block_inner = BLOCK_INNER.min(inner - first_inner);
             // Columns from here on are read from packed panels, which are padded to whole tiles.
-            let packed_from = if pack_b { 0 } else { block_columns / TILE_COLUMNS * TILE_COLUMNS };
-            pack_panels(
+            let packed_from = if pack_b { 0 } else { whole_tiles * TILE_COLUMNS };
+            pack_panels::<TILE_COLUMNS, _>(
                 &mut packed_b,
                 &b.values
                     [(first_inner * b.row_step + (first_column + packed_from) * b.column_step).min(b.values.len())..],
                 (block_inner, b.row_step),
                 (block_columns - packed_from, b.column_step),
-                TILE_COLUMNS,
+                |&value| value,
             );
+            let b_tiles = if pack_b {
+                ColumnFactor { values: &packed_b, next_tile: block_inner * TILE_COLUMNS, along: TILE_COLUMNS }
+            } else {
+                let values = &b.values[first_inner * b.row_step + first_column..];
+                ColumnFactor { values, next_tile: TILE_COLUMNS, along: b.row_step }
+            };
             for first_row in (0..rows).step_by(BLOCK_ROWS) {
                 let block_rows = BLOCK_ROWS.min(rows - first_row);
-                let start = first_row * a.row_step + first_inner * a.column_step;
-                if pack_a {
-                    let (outer, across) = ((block_inner, a.column_step), (block_rows, a.row_step));
-                    pack_panels(&mut packed_a, &a.values[start..], outer, across, TILE_ROWS);
-                }
-                for row in (0..block_rows).step_by(TILE_ROWS) {
+                pack_panels::<TILE_ROWS, _>(
+                    &mut packed_a,
+                    &a.values[first_row * a.row_step + first_inner * a.column_step..],
+                    (block_inner, a.column_step),
+                    (block_rows, a.row_step),
+                    |&value| Factor::new(value),
+                );
+                for (panel, row) in
+                    packed_a.chunks_exact(TILE_ROWS * block_inner).zip((0..block_rows).step_by(TILE_ROWS))
+                {
                     let tile_rows = TILE_ROWS.min(block_rows - row);
-                    let a_rows = if pack_a {
-                        RowFactor { values: &packed_a[row * block_inner..], across: 1, along: TILE_ROWS }
-                    } else {
-                        let values = &a.values[start + row * a.row_step..];
-                        RowFactor { values, across: a.row_step, along: a.column_step }
-                    };
-                    let b_tiles = if pack_b {
-                        ColumnFactor { values: &packed_b, next_tile: block_inner * TILE_COLUMNS, along: TILE_COLUMNS }
-                    } else {
-                        let values = &b.values[first_inner * b.row_step + first_column..];
-                        ColumnFactor { values, next_tile: TILE_COLUMNS, along: b.row_step }
-                    };
                     let c_rows = &mut c.values[(first_row + row) * c.row_step + first_column..];
-                    let whole_tiles = block_columns / TILE_COLUMNS;
-                    tiles_of_rows(tile_rows, whole_tiles, block_inner, c_rows, c.row_step, a_rows, b_tiles);
+                    tiles_of_rows([tile_rows, block_inner, whole_tiles], c_rows, c.row_step, panel, b_tiles);
                     let rest = block_columns % TILE_COLUMNS;
                     if rest > 0 {
                         let done = whole_tiles * TILE_COLUMNS;
                         let values = &packed_b[(done - packed_from) * block_inner..];
                         let b_rest = ColumnFactor { values, next_tile: 0, along: TILE_COLUMNS };
-                        padded_tile([tile_rows, block_inner, rest], &mut c_rows[done..], c.row_step, a_rows, b_rest);
+                        padded_tile([tile_rows, block_inner, rest], &mut c_rows[done..], c.row_step, panel, b_rest);
                     }
                 }
             }
@@ -166,34 +166,50 @@ pub fn multiply_add(c: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>) {
 }
 
 /// Copies a block into panels: `outer` is (length, step) of the inner index of the product, `across` that of the other
-/// one. A panel holds, for each inner index, `width` values that are neighbours across, with zeros beyond the end.
+/// one. A panel holds, for each inner index, `WIDTH` values that are neighbours across; beyond the end there is anything.
 #[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
-fn pack_panels(packed: &mut Vec<f32>, values: &[f32], outer: (usize, usize), across: (usize, usize), width: usize) {
+fn pack_panels<const WIDTH: usize, T: Copy>(
+    packed: &mut Vec<T>,
+    values: &[f32],
+    outer: (usize, usize),
+    across: (usize, usize),
+    packed_form: impl Fn(&f32) -> T,
+) {
     let (inner, inner_step) = outer;
     let (length, step) = across;
-    packed.clear();
-    packed.resize(length.div_ceil(width) * width * inner, 0.0);
-    for (panel, first) in packed.chunks_exact_mut(width * inner).zip((0..length).step_by(width)) {
-        let count = width.min(length - first);
-        if step == 1 {
-            for (index, row) in panel.chunks_exact_mut(width).enumerate() {
-                row[..count].copy_from_slice(&values[index * inner_step + first..][..count]);
+    packed.resize(length.div_ceil(WIDTH) * WIDTH * inner, packed_form(&0.0));
+    if packed.is_empty() {
+        return;
+    }
+    let panels = packed.chunks_exact_mut(WIDTH * inner);
+    if step == 1 {
+        // Line by line: a panel is narrower than what a cache reads at once.
+        let mut panels: Vec<_> = panels.map(|panel| panel.as_chunks_mut::<WIDTH>().0).collect();
+        for index in 0..inner {
+            let (whole, rest) = values[index * inner_step..][..length].as_chunks::<WIDTH>();
+            for (panel, line) in panels.iter_mut().zip(whole) {
+                panel[index] = line.each_ref().map(&packed_form);
             }
-        } else {
-            for offset in 0..count {
-                let from = values[(first + offset) * step..].iter().step_by(inner_step);
-                panel[offset..].iter_mut().step_by(width).zip(from).for_each(|(to, from)| *to = *from);
+            for (offset, value) in rest.iter().enumerate() {
+                panels[whole.len()][index][offset] = packed_form(value);
+            }
+        }
+    } else {
+        for (panel, first) in panels.zip((0..length).step_by(WIDTH)) {
+            let lines = WIDTH.min(length - first);
+            for (index, row) in panel.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
+                let values = &values[index * inner_step + first * step..];
+                if lines == WIDTH {
+                    *row = core::array::from_fn(|offset| packed_form(&values[offset * step]));
+                } else {
+                    row[..lines]
+                        .iter_mut()
+                        .enumerate()
+                        .for_each(|(offset, to)| *to = packed_form(&values[offset * step]));
+                }
             }
         }
     }
-}
-
-/// What tiles read of the first factor: `across` is the step from row to row, `along` that of the inner index.
-#[derive(Clone, Copy)]
-struct RowFactor<'a> {
-    values: &'a [f32],
-    across: usize,
-    along: usize,
 }
 
 /// What tiles read of the second factor: `next_tile` is the step from tile to tile, `along` that of the inner index.
@@ -206,81 +222,67 @@ struct ColumnFactor<'a> {
 
 /// A tile that reaches beyond the last column of c. The panel of b is padded; what comes out there is dropped.
 #[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
-fn padded_tile(
-    [rows, inner, columns]: [usize; 3],
-    c: &mut [f32],
-    c_step: usize,
-    a: RowFactor<'_>,
-    b: ColumnFactor<'_>,
-) {
+fn padded_tile([rows, inner, columns]: [usize; 3], c: &mut [f32], c_step: usize, a: &[Factor], b: ColumnFactor<'_>) {
     let mut padded = [0.0; TILE_ROWS * TILE_COLUMNS];
     for (padded, c) in padded.chunks_exact_mut(TILE_COLUMNS).zip(c.chunks(c_step)).take(rows) {
         padded[..columns].copy_from_slice(&c[..columns]);
     }
-    tiles_of_rows(rows, 1, inner, &mut padded, TILE_COLUMNS, a, b);
+    tiles_of_rows([rows, inner, 1], &mut padded, TILE_COLUMNS, a, b);
     for (padded, c) in padded.chunks_exact(TILE_COLUMNS).zip(c.chunks_mut(c_step)).take(rows) {
         c[..columns].copy_from_slice(&padded[..columns]);
     }
 }
 
+/// Neighbouring tiles of the same rows, of which `a` is a packed panel.
 #[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
-fn tiles_of_rows(
-    rows: usize,
-    count: usize,
-    inner: usize,
-    c: &mut [f32],
-    c_step: usize,
-    a: RowFactor<'_>,
-    b: ColumnFactor<'_>,
-) {
-    match rows {
-        1 => tiles::<1>(count, inner, c, c_step, a, b),
-        2 => tiles::<2>(count, inner, c, c_step, a, b),
-        3 => tiles::<3>(count, inner, c, c_step, a, b),
-        _ => tiles::<TILE_ROWS>(count, inner, c, c_step, a, b),
+fn tiles_of_rows([rows, inner, count]: [usize; 3], c: &mut [f32], c_step: usize, a: &[Factor], b: ColumnFactor<'_>) {
+    for tile in 0..count {
+        let c = &mut c[tile * TILE_COLUMNS..][..(rows - 1) * c_step + TILE_COLUMNS];
+        let b_values = &b.values[tile * b.next_tile..][..(inner - 1) * b.along + TILE_COLUMNS];
+        match rows {
+            1 => multiply_tile::<1>(inner, c, c_step, a, b_values, b.along),
+            2 => multiply_tile::<2>(inner, c, c_step, a, b_values, b.along),
+            3 => multiply_tile::<3>(inner, c, c_step, a, b_values, b.along),
+            _ => multiply_tile::<TILE_ROWS>(inner, c, c_step, a, b_values, b.along),
+        }
     }
 }
 
-/// Neighbouring tiles of the same rows. All sums of a tile stay in registers for one pass over the inner index.
+/// One tile. All its sums stay in registers for one pass over the inner index. That is why it is not inlined: nothing of
+/// a caller's is in registers beside them.
+#[inline(never)]
 #[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
-fn tiles<const ROWS: usize>(
-    count: usize,
+fn multiply_tile<const ROWS: usize>(
     inner: usize,
     c: &mut [f32],
     c_step: usize,
-    a: RowFactor<'_>,
-    b: ColumnFactor<'_>,
+    a: &[Factor],
+    b: &[f32],
+    b_step: usize,
 ) {
-    if count == 0 || inner == 0 {
-        return;
-    }
-    assert!((inner - 1) * a.along + (ROWS - 1) * a.across < a.values.len());
-    assert!((count - 1) * b.next_tile + (inner - 1) * b.along + TILE_COLUMNS <= b.values.len());
-    assert!((ROWS - 1) * c_step + count * TILE_COLUMNS <= c.len());
-    for tile in 0..count {
-        // SAFETY: by the assertions above, every access lies in its slice: rows are below ROWS, groups below
-        // TILE_GROUPS, tiles below `count` and the inner index below `inner`.
-        unsafe {
-            let c = c.as_mut_ptr().add(tile * TILE_COLUMNS);
-            let group = |row: usize, group: usize| row * c_step + group * LANES;
-            let mut sums: [[Group; TILE_GROUPS]; ROWS] =
-                core::array::from_fn(|row| core::array::from_fn(|index| Group::load(c.add(group(row, index)))));
-            let (mut a_at, mut b_at) = (a.values.as_ptr(), b.values.as_ptr().add(tile * b.next_tile));
-            for _ in 0..inner {
-                let b_row: [Group; TILE_GROUPS] = core::array::from_fn(|index| Group::load(b_at.add(index * LANES)));
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let factor = *a_at.add(row * a.across);
-                    for (sum, b) in sums.iter_mut().zip(b_row) {
-                        *sum = sum.add_scaled(factor, b);
-                    }
+    assert!(ROWS <= TILE_ROWS && inner * TILE_ROWS <= a.len());
+    assert!((inner - 1) * b_step + TILE_COLUMNS <= b.len());
+    assert!((ROWS - 1) * c_step + TILE_COLUMNS <= c.len());
+    let (c, a, b) = (c.as_mut_ptr(), a.as_ptr(), b.as_ptr());
+    // SAFETY: by the assertions above, every access lies in its slice: rows are below ROWS and TILE_ROWS, groups below
+    // TILE_GROUPS and the inner index below `inner`.
+    unsafe {
+        let at = |row: usize, group: usize| row * c_step + group * LANES;
+        let mut sums: [[Group; TILE_GROUPS]; ROWS] =
+            core::array::from_fn(|row| core::array::from_fn(|group| Group::load(c.add(at(row, group)))));
+        for index in 0..inner {
+            let (a, b) = (a.add(index * TILE_ROWS), b.add(index * b_step));
+            let b_row: [Group; TILE_GROUPS] = core::array::from_fn(|group| Group::load(b.add(group * LANES)));
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let factor = *a.add(row);
+                for (sum, b) in sums.iter_mut().zip(b_row) {
+                    *sum = sum.add_scaled(factor, b);
                 }
-                a_at = a_at.wrapping_add(a.along);
-                b_at = b_at.wrapping_add(b.along);
             }
-            for (row, sums) in sums.into_iter().enumerate() {
-                for (index, sum) in sums.into_iter().enumerate() {
-                    sum.store(c.add(group(row, index)));
-                }
+        }
+        for (row, sums) in sums.into_iter().enumerate() {
+            for (group, sum) in sums.into_iter().enumerate() {
+                sum.store(c.add(at(row, group)));
             }
         }
     }
