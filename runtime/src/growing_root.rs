@@ -29,10 +29,10 @@ pub struct PartRoots {
 
 impl PartRoots {
     /// Writes a file of `bytes` bytes, at least one, through `write`, and hashes what is there meanwhile. `write` goes from the
-    /// file's beginning to its end, and says how far it has come.
+    /// file's beginning to its end, and says how far it has come. While the rest is hashed the file goes to the disk.
     ///
     /// # Errors
-    /// When `write` fails, or the file cannot be mapped.
+    /// When `write` fails or the disk does, or the file cannot be mapped.
     pub fn of_file<E: From<io::Error>>(
         file: &File,
         bytes: u64,
@@ -65,8 +65,9 @@ impl PartRoots {
             let alarm = Alarm(&failed);
             write(&|bytes| written.store(bytes, Ordering::Release))?;
             mem::forget(alarm);
+            let on_disk = scope.spawn(|| file.sync_data());
             hash();
-            Ok::<_, E>(())
+            Ok::<_, E>(on_disk.join().expect("it does not panic")?)
         })?;
         let roots = roots.into_iter().map(|root| root.into_inner().expect("every part was hashed")).collect();
         Ok(Self { map, log2_part, roots })
