@@ -21,8 +21,10 @@ const TILE_COLUMNS: usize = TILE_GROUPS * LANES;
 const BLOCK_INNER: usize = 256;
 const BLOCK_ROWS: usize = 64;
 const BLOCK_COLUMNS: usize = 256;
-/// The largest second factor, in values, that is read where it lies.
+/// The largest matrix, in values, that is read where it lies.
 const UNPACKED: usize = 8192;
+/// From so many columns on, each value of the first factor is read so often that packing it is worth it for any size.
+const MANY_COLUMNS: usize = 64;
 
 /// A matrix in a slice, or a part of one, for reading.
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +115,7 @@ pub fn multiply_add(c: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>) {
         c.rows,
         c.columns
     );
+    let pack_a = columns >= MANY_COLUMNS || rows * inner > UNPACKED;
     let pack_b = b.column_step != 1 || inner * columns > UNPACKED;
     let mut packed_a = Vec::new();
     let mut packed_b = Vec::new();
@@ -139,25 +142,27 @@ pub fn multiply_add(c: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>) {
             };
             for first_row in (0..rows).step_by(BLOCK_ROWS) {
                 let block_rows = BLOCK_ROWS.min(rows - first_row);
-                pack_panels::<TILE_ROWS, _>(
-                    &mut packed_a,
-                    &a.values[first_row * a.row_step + first_inner * a.column_step..],
-                    (block_inner, a.column_step),
-                    (block_rows, a.row_step),
-                    |&value| Factor::new(value),
-                );
-                for (panel, row) in
-                    packed_a.chunks_exact(TILE_ROWS * block_inner).zip((0..block_rows).step_by(TILE_ROWS))
-                {
+                let a_values = &a.values[first_row * a.row_step + first_inner * a.column_step..];
+                if pack_a {
+                    let (outer, across) = ((block_inner, a.column_step), (block_rows, a.row_step));
+                    pack_panels::<TILE_ROWS, _>(&mut packed_a, a_values, outer, across, |&value| Factor::new(value));
+                }
+                for row in (0..block_rows).step_by(TILE_ROWS) {
                     let tile_rows = TILE_ROWS.min(block_rows - row);
+                    let a_rows = if pack_a {
+                        RowFactor::Panel(&packed_a[row * block_inner..][..TILE_ROWS * block_inner])
+                    } else {
+                        let values = &a_values[row * a.row_step..];
+                        RowFactor::InPlace { values, across: a.row_step, along: a.column_step }
+                    };
                     let c_rows = &mut c.values[(first_row + row) * c.row_step + first_column..];
-                    tiles_of_rows([tile_rows, block_inner, whole_tiles], c_rows, c.row_step, panel, b_tiles);
+                    tiles_of_rows([tile_rows, block_inner, whole_tiles], c_rows, c.row_step, a_rows, b_tiles);
                     let rest = block_columns % TILE_COLUMNS;
                     if rest > 0 {
                         let done = whole_tiles * TILE_COLUMNS;
                         let values = &packed_b[(done - packed_from) * block_inner..];
                         let b_rest = ColumnFactor { values, next_tile: 0, along: TILE_COLUMNS };
-                        padded_tile([tile_rows, block_inner, rest], &mut c_rows[done..], c.row_step, panel, b_rest);
+                        padded_tile([tile_rows, block_inner, rest], &mut c_rows[done..], c.row_step, a_rows, b_rest);
                     }
                 }
             }
@@ -166,7 +171,7 @@ pub fn multiply_add(c: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>) {
 }
 
 /// Copies a block into panels: `outer` is (length, step) of the inner index of the product, `across` that of the other
-/// one. A panel holds, for each inner index, `WIDTH` values that are neighbours across; beyond the end there is anything.
+/// one. A panel holds, for each inner index, `WIDTH` values that are neighbours across, with zeros beyond the end.
 #[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
 fn pack_panels<const WIDTH: usize, T: Copy>(
     packed: &mut Vec<T>,
@@ -177,39 +182,49 @@ fn pack_panels<const WIDTH: usize, T: Copy>(
 ) {
     let (inner, inner_step) = outer;
     let (length, step) = across;
-    packed.resize(length.div_ceil(WIDTH) * WIDTH * inner, packed_form(&0.0));
-    if packed.is_empty() {
+    packed.clear();
+    if inner == 0 || length == 0 {
         return;
     }
-    let panels = packed.chunks_exact_mut(WIDTH * inner);
-    if step == 1 {
-        // Line by line: a panel is narrower than what a cache reads at once.
-        let mut panels: Vec<_> = panels.map(|panel| panel.as_chunks_mut::<WIDTH>().0).collect();
-        for index in 0..inner {
-            let (whole, rest) = values[index * inner_step..][..length].as_chunks::<WIDTH>();
-            for (panel, line) in panels.iter_mut().zip(whole) {
-                panel[index] = line.each_ref().map(&packed_form);
+    assert!((inner - 1) * inner_step + (length - 1) * step < values.len());
+    let (whole, panels) = (length / WIDTH, length.div_ceil(WIDTH));
+    packed.reserve(panels * inner * WIDTH);
+    let (from, to) = (values.as_ptr(), packed.as_mut_ptr());
+    // SAFETY: by the assertion above every value that is read lies in the slice, where `count` values across are left.
+    // What is written lies in what was reserved, for panels are below `panels` and inner indices below `inner`, and
+    // everything is written before it belongs to the vector.
+    unsafe {
+        let copy = |panel: usize, index: usize, count: usize| {
+            let from = from.add(index * inner_step + panel * WIDTH * step);
+            let to = to.add((panel * inner + index) * WIDTH);
+            for offset in 0..WIDTH {
+                to.add(offset).write(packed_form(if offset < count { &*from.add(offset * step) } else { &0.0 }));
             }
-            for (offset, value) in rest.iter().enumerate() {
-                panels[whole.len()][index][offset] = packed_form(value);
+        };
+        if step == 1 {
+            // Line by line: a panel is narrower than what a cache reads at once.
+            for index in 0..inner {
+                (0..whole).for_each(|panel| copy(panel, index, WIDTH));
             }
-        }
-    } else {
-        for (panel, first) in panels.zip((0..length).step_by(WIDTH)) {
-            let lines = WIDTH.min(length - first);
-            for (index, row) in panel.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
-                let values = &values[index * inner_step + first * step..];
-                if lines == WIDTH {
-                    *row = core::array::from_fn(|offset| packed_form(&values[offset * step]));
-                } else {
-                    row[..lines]
-                        .iter_mut()
-                        .enumerate()
-                        .for_each(|(offset, to)| *to = packed_form(&values[offset * step]));
-                }
+        } else {
+            for panel in 0..whole {
+                (0..inner).for_each(|index| copy(panel, index, WIDTH));
             }
         }
+        if whole < panels {
+            (0..inner).for_each(|index| copy(whole, index, length - whole * WIDTH));
+        }
+        packed.set_len(panels * inner * WIDTH);
     }
+}
+
+/// What tiles read of the first factor.
+#[derive(Clone, Copy)]
+enum RowFactor<'a> {
+    /// A packed panel, of `TILE_ROWS` rows.
+    Panel(&'a [Factor]),
+    /// The matrix itself: `across` is the step from row to row, `along` that of the inner index.
+    InPlace { values: &'a [f32], across: usize, along: usize },
 }
 
 /// What tiles read of the second factor: `next_tile` is the step from tile to tile, `along` that of the inner index.
@@ -222,7 +237,13 @@ struct ColumnFactor<'a> {
 
 /// A tile that reaches beyond the last column of c. The panel of b is padded; what comes out there is dropped.
 #[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
-fn padded_tile([rows, inner, columns]: [usize; 3], c: &mut [f32], c_step: usize, a: &[Factor], b: ColumnFactor<'_>) {
+fn padded_tile(
+    [rows, inner, columns]: [usize; 3],
+    c: &mut [f32],
+    c_step: usize,
+    a: RowFactor<'_>,
+    b: ColumnFactor<'_>,
+) {
     let mut padded = [0.0; TILE_ROWS * TILE_COLUMNS];
     for (padded, c) in padded.chunks_exact_mut(TILE_COLUMNS).zip(c.chunks(c_step)).take(rows) {
         padded[..columns].copy_from_slice(&c[..columns]);
@@ -233,48 +254,80 @@ fn padded_tile([rows, inner, columns]: [usize; 3], c: &mut [f32], c_step: usize,
     }
 }
 
-/// Neighbouring tiles of the same rows, of which `a` is a packed panel.
+/// Neighbouring tiles of the same rows.
 #[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
-fn tiles_of_rows([rows, inner, count]: [usize; 3], c: &mut [f32], c_step: usize, a: &[Factor], b: ColumnFactor<'_>) {
+fn tiles_of_rows(
+    [rows, inner, count]: [usize; 3],
+    c: &mut [f32],
+    c_step: usize,
+    a: RowFactor<'_>,
+    b: ColumnFactor<'_>,
+) {
     for tile in 0..count {
         let c = &mut c[tile * TILE_COLUMNS..][..(rows - 1) * c_step + TILE_COLUMNS];
         let b_values = &b.values[tile * b.next_tile..][..(inner - 1) * b.along + TILE_COLUMNS];
-        match rows {
-            1 => multiply_tile::<1>(inner, c, c_step, a, b_values, b.along),
-            2 => multiply_tile::<2>(inner, c, c_step, a, b_values, b.along),
-            3 => multiply_tile::<3>(inner, c, c_step, a, b_values, b.along),
-            _ => multiply_tile::<TILE_ROWS>(inner, c, c_step, a, b_values, b.along),
+        // SAFETY: what is read of the first factor lies in it, for a tile asks for rows below `rows` and inner indices
+        // below `inner` alone.
+        match a {
+            RowFactor::Panel(panel) => {
+                assert!(rows <= TILE_ROWS && inner * TILE_ROWS <= panel.len());
+                let factor = move |row, index| unsafe { *panel.get_unchecked(index * TILE_ROWS + row) };
+                tile_of_rows(rows, inner, c, c_step, factor, b_values, b.along);
+            }
+            RowFactor::InPlace { values, across, along } => {
+                assert!((inner - 1) * along + (rows - 1) * across < values.len());
+                let factor = |row, index| Factor::new(unsafe { *values.get_unchecked(row * across + index * along) });
+                tile_of_rows(rows, inner, c, c_step, factor, b_values, b.along);
+            }
         }
     }
 }
 
-/// One tile. All its sums stay in registers for one pass over the inner index. That is why it is not inlined: nothing of
-/// a caller's is in registers beside them.
+#[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
+fn tile_of_rows(
+    rows: usize,
+    inner: usize,
+    c: &mut [f32],
+    c_step: usize,
+    factor: impl Fn(usize, usize) -> Factor,
+    b: &[f32],
+    b_step: usize,
+) {
+    match rows {
+        1 => multiply_tile::<1>(inner, c, c_step, factor, b, b_step),
+        2 => multiply_tile::<2>(inner, c, c_step, factor, b, b_step),
+        3 => multiply_tile::<3>(inner, c, c_step, factor, b, b_step),
+        _ => multiply_tile::<TILE_ROWS>(inner, c, c_step, factor, b, b_step),
+    }
+}
+
+/// One tile: `factor` gives the value of the first factor in a row below `ROWS` and at an inner index below `inner`; c and b
+/// have steps from row to row. All sums stay in registers for one pass over the inner index. That is why it is not inlined:
+/// nothing of a caller's is in registers beside them.
 #[inline(never)]
 #[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
 fn multiply_tile<const ROWS: usize>(
     inner: usize,
     c: &mut [f32],
     c_step: usize,
-    a: &[Factor],
+    factor: impl Fn(usize, usize) -> Factor,
     b: &[f32],
     b_step: usize,
 ) {
-    assert!(ROWS <= TILE_ROWS && inner * TILE_ROWS <= a.len());
     assert!((inner - 1) * b_step + TILE_COLUMNS <= b.len());
     assert!((ROWS - 1) * c_step + TILE_COLUMNS <= c.len());
-    let (c, a, b) = (c.as_mut_ptr(), a.as_ptr(), b.as_ptr());
-    // SAFETY: by the assertions above, every access lies in its slice: rows are below ROWS and TILE_ROWS, groups below
-    // TILE_GROUPS and the inner index below `inner`.
+    let (c, b) = (c.as_mut_ptr(), b.as_ptr());
+    // SAFETY: by the assertions above, every access lies in its slice: rows are below ROWS, groups below TILE_GROUPS and the
+    // inner index below `inner`.
     unsafe {
         let at = |row: usize, group: usize| row * c_step + group * LANES;
         let mut sums: [[Group; TILE_GROUPS]; ROWS] =
             core::array::from_fn(|row| core::array::from_fn(|group| Group::load(c.add(at(row, group)))));
         for index in 0..inner {
-            let (a, b) = (a.add(index * TILE_ROWS), b.add(index * b_step));
+            let b = b.add(index * b_step);
             let b_row: [Group; TILE_GROUPS] = core::array::from_fn(|group| Group::load(b.add(group * LANES)));
             for (row, sums) in sums.iter_mut().enumerate() {
-                let factor = *a.add(row);
+                let factor = factor(row, index);
                 for (sum, b) in sums.iter_mut().zip(b_row) {
                     *sum = sum.add_scaled(factor, b);
                 }
