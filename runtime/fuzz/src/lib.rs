@@ -32,7 +32,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "car", run: store::car, seeds: store::archives },
     Target { name: "unixfs", run: store::unixfs, seeds: store::dags },
     Target { name: "admission", run: modules::admission, seeds: modules::modules },
-    Target { name: "nan", run: modules::nan, seeds: seeds::bytes },
+    Target { name: "nan", run: modules::nan, seeds: modules::choices },
     Target { name: "wasi", run: calls::wasi, seeds: seeds::bytes },
     #[cfg(target_os = "linux")]
     Target { name: "tree", run: tree::tree, seeds: seeds::bytes },

@@ -51,6 +51,10 @@ pub(crate) fn nan(choices: &[u8]) -> bool {
     true
 }
 
+pub(crate) fn choices() -> Vec<Vec<u8>> {
+    [crate::seeds::bytes(), crate::seeds::kept("nan")].concat()
+}
+
 /// Modules with something of everything that admission looks at or rewrites. All are admitted.
 ///
 /// # Panics

@@ -37,6 +37,16 @@ pub fn pack(files: &[(&str, &[u8])]) -> Vec<u8> {
     bytes
 }
 
+/// What fuzzing this target found worth keeping: inputs in `corpus/TARGET`, each of which reaches something that no other
+/// does.
+pub fn kept(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let files = std::fs::read_dir(folder).expect("the corpus").map(|file| file.expect("a file").path());
+    let mut files: Vec<_> = files.collect();
+    files.sort();
+    files.iter().map(|file| std::fs::read(file).expect("a file")).collect()
+}
+
 /// Bytes without a meaning, for targets that make their own input of them; always the same.
 pub fn bytes() -> Vec<Vec<u8>> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
