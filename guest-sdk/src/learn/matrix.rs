@@ -190,9 +190,8 @@ fn pack_panels<const WIDTH: usize, T: Copy>(
     let (whole, panels) = (length / WIDTH, length.div_ceil(WIDTH));
     packed.reserve(panels * inner * WIDTH);
     let (from, to) = (values.as_ptr(), packed.as_mut_ptr());
-    // SAFETY: by the assertion above every value that is read lies in the slice, where `count` values across are left.
-    // What is written lies in what was reserved, for panels are below `panels` and inner indices below `inner`, and
-    // everything is written before it belongs to the vector.
+    // SAFETY: inner indices are below `inner`, and of each panel no more values are read than are left across: by the
+    // assertion above they lie in the slice. All that was reserved is written, and only then belongs to the vector.
     unsafe {
         let copy = |panel: usize, index: usize, count: usize| {
             let from = from.add(index * inner_step + panel * WIDTH * step);
@@ -263,47 +262,46 @@ fn tiles_of_rows(
     a: RowFactor<'_>,
     b: ColumnFactor<'_>,
 ) {
+    match rows {
+        1 => tiles::<1>(inner, count, c, c_step, a, b),
+        2 => tiles::<2>(inner, count, c, c_step, a, b),
+        3 => tiles::<3>(inner, count, c, c_step, a, b),
+        _ => tiles::<TILE_ROWS>(inner, count, c, c_step, a, b),
+    }
+}
+
+#[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
+fn tiles<const ROWS: usize>(
+    inner: usize,
+    count: usize,
+    c: &mut [f32],
+    c_step: usize,
+    a: RowFactor<'_>,
+    b: ColumnFactor<'_>,
+) {
     for tile in 0..count {
-        let c = &mut c[tile * TILE_COLUMNS..][..(rows - 1) * c_step + TILE_COLUMNS];
-        let b_values = &b.values[tile * b.next_tile..][..(inner - 1) * b.along + TILE_COLUMNS];
-        // SAFETY: what is read of the first factor lies in it, for a tile asks for rows below `rows` and inner indices
-        // below `inner` alone.
+        let c = &mut c[tile * TILE_COLUMNS..];
+        let b_values = &b.values[tile * b.next_tile..];
         match a {
             RowFactor::Panel(panel) => {
-                assert!(rows <= TILE_ROWS && inner * TILE_ROWS <= panel.len());
+                assert!(ROWS <= TILE_ROWS && inner * TILE_ROWS <= panel.len());
+                // SAFETY: a tile asks for rows below ROWS and inner indices below `inner` alone.
                 let factor = move |row, index| unsafe { *panel.get_unchecked(index * TILE_ROWS + row) };
-                tile_of_rows(rows, inner, c, c_step, factor, b_values, b.along);
+                multiply_tile::<ROWS>(inner, c, c_step, factor, b_values, b.along);
             }
             RowFactor::InPlace { values, across, along } => {
-                assert!((inner - 1) * along + (rows - 1) * across < values.len());
-                let factor = |row, index| Factor::new(unsafe { *values.get_unchecked(row * across + index * along) });
-                tile_of_rows(rows, inner, c, c_step, factor, b_values, b.along);
+                assert!((inner - 1) * along + (ROWS - 1) * across < values.len());
+                // SAFETY: as above.
+                let value = |row, index| unsafe { *values.get_unchecked(row * across + index * along) };
+                multiply_tile::<ROWS>(inner, c, c_step, |row, index| Factor::new(value(row, index)), b_values, b.along);
             }
         }
     }
 }
 
-#[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
-fn tile_of_rows(
-    rows: usize,
-    inner: usize,
-    c: &mut [f32],
-    c_step: usize,
-    factor: impl Fn(usize, usize) -> Factor,
-    b: &[f32],
-    b_step: usize,
-) {
-    match rows {
-        1 => multiply_tile::<1>(inner, c, c_step, factor, b, b_step),
-        2 => multiply_tile::<2>(inner, c, c_step, factor, b, b_step),
-        3 => multiply_tile::<3>(inner, c, c_step, factor, b, b_step),
-        _ => multiply_tile::<TILE_ROWS>(inner, c, c_step, factor, b, b_step),
-    }
-}
-
 /// One tile: `factor` gives the value of the first factor in a row below `ROWS` and at an inner index below `inner`; c and b
-/// have steps from row to row. All sums stay in registers for one pass over the inner index. That is why it is not inlined:
-/// nothing of a caller's is in registers beside them.
+/// have steps from row to row. All sums stay in registers for one pass over the inner index. That is why it is not inlined, and
+/// takes no structures: nothing of a caller's is in registers beside them, and nothing is passed through memory.
 #[inline(never)]
 #[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
 fn multiply_tile<const ROWS: usize>(

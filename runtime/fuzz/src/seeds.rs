@@ -37,8 +37,7 @@ pub fn pack(files: &[(&str, &[u8])]) -> Vec<u8> {
     bytes
 }
 
-/// What fuzzing this target found worth keeping: inputs in `corpus/TARGET`, each of which reaches something that no other
-/// does.
+/// What fuzzing this target found worth keeping: the inputs in `corpus/TARGET`.
 pub fn kept(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
     let files = std::fs::read_dir(folder).expect("the corpus").map(|file| file.expect("a file").path());
