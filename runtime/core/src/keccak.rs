@@ -1,16 +1,13 @@
 //! Keccak-256 with the original padding, as the EVM has it, one message at a time or several in the lanes of a vector.
 //!
-//! The permutation is written once over [`Lane`], a vector of 64-bit words, and compiled for `u64` and, on x86-64 with
-//! AVX2 (found at run time), for four words. Constants are those of FIPS 202.
-//!
-//! Messages of a hash tree are short: a leaf of 32 bytes or a pair of nodes, one permutation each. Most of the first
-//! round works on known zeros and most of the last on words that are not part of the digest; both are unrolled, so that
-//! the compiler leaves that work out.
+//! The permutation is written over [`Lane`], a vector of 64-bit words: in place for `u64`, and by [`rows`] for four words in
+//! AVX2 (x86-64, found at run time). Constants are those of FIPS 202. Messages of a hash tree are short: a leaf of 32 bytes or a
+//! pair of nodes, one permutation each. Most of the first round works on known zeros and most of the last on words that are not part
+//! of the digest; both are unrolled, so that the compiler leaves that work out.
+
+mod rows;
 
 use crate::roots::Hash;
-
-/// Bytes that one permutation absorbs.
-const RATE: usize = 136;
 
 const ROUND_CONSTANTS: [u64; 24] = [
     0x0000_0000_0000_0001,
@@ -229,6 +226,9 @@ fn round<L: Lane>(a: &mut [L; 25], constant: u64) {
 /// Keccak-f\[1600\] on the states of all messages.
 #[inline(always)]
 fn permute<L: Lane>(a: &mut [L; 25]) {
+    if L::COUNT > 1 {
+        return rows::permute(a);
+    }
     let [first, middle @ .., last] = ROUND_CONSTANTS;
     round(a, first);
     for constant in middle {
@@ -319,6 +319,9 @@ pub fn keccak256(message: &[u8]) -> Hash {
     permute(&mut state);
     Hash(row([state[0], state[1], state[2], state[3]]))
 }
+
+/// Bytes that one permutation absorbs.
+const RATE: usize = 136;
 
 fn absorb(state: &mut [u64; 25], block: &[u8]) {
     for (word, bytes) in state.iter_mut().zip(block.as_chunks::<8>().0) {
