@@ -68,7 +68,7 @@ pub fn run_demo(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     say(
         "1. Build",
         "The programs: `fedmkt` for the sponsor, `fedmkt-run` for the client, `fedmkt-verify` for whoever checks. The first build takes \
-         some minutes.",
+         twenty minutes on two processors.",
     );
     build_programs(workspace, packages)?;
     let programs = workspace.target().join("debug");
