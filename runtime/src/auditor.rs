@@ -66,7 +66,7 @@ impl AuditorKeys {
         let mut lock = age::scrypt::Recipient::new(passphrase()?);
         lock.set_work_factor(LOG2_WORK);
         let encrypted = age::encrypt(&lock, text.as_bytes()).map_err(|error| file_error(io::Error::other(error)))?;
-        atomic_file::replace(path, |file| file.write_all(&encrypted)).map_err(file_error)?;
+        atomic_file::make(path, |file| file.write_all(&encrypted)).map_err(file_error)?;
         Ok(Self(vec![key]))
     }
 

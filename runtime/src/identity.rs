@@ -56,23 +56,30 @@ impl Identity {
         passphrase: impl FnOnce(bool) -> Result<SecretString, IdentityError>,
     ) -> Result<Self, IdentityError> {
         let file_error = |error| IdentityError::File(path.display().to_string(), error);
+        let decrypt = |encrypted: &[u8], passphrase| {
+            let wrong = || IdentityError::Decrypt(path.display().to_string());
+            let plain = age::decrypt(&age::scrypt::Identity::new(passphrase), encrypted).map_err(|_| wrong())?;
+            let secret = plain.strip_prefix(LABEL).and_then(|secret| secret.try_into().ok()).ok_or_else(wrong)?;
+            Ok(Self { secret })
+        };
         match std::fs::read(path) {
-            Ok(encrypted) => {
-                let wrong = || IdentityError::Decrypt(path.display().to_string());
-                let key = age::scrypt::Identity::new(passphrase(false)?);
-                let plain = age::decrypt(&key, &encrypted).map_err(|_| wrong())?;
-                let secret = plain.strip_prefix(LABEL).and_then(|secret| secret.try_into().ok()).ok_or_else(wrong)?;
-                Ok(Self { secret })
-            }
+            Ok(encrypted) => decrypt(&encrypted, passphrase(false)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut secret = [0; 32];
                 getrandom::fill(&mut secret).map_err(|error| IdentityError::Random(error.to_string()))?;
-                let mut key = age::scrypt::Recipient::new(passphrase(true)?);
+                let passphrase = passphrase(true)?;
+                let mut key = age::scrypt::Recipient::new(passphrase.clone());
                 key.set_work_factor(LOG2_WORK);
                 let encrypted = age::encrypt(&key, &[LABEL, &secret[..]].concat())
                     .map_err(|error| file_error(io::Error::other(error)))?;
-                atomic_file::replace(path, |file| file.write_all(&encrypted)).map_err(file_error)?;
-                Ok(Self { secret })
+                match atomic_file::make(path, |file| file.write_all(&encrypted)) {
+                    Ok(()) => Ok(Self { secret }),
+                    // Another command made one meanwhile, and may have used it already.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        decrypt(&std::fs::read(path).map_err(file_error)?, passphrase)
+                    }
+                    Err(error) => Err(file_error(error)),
+                }
             }
             Err(error) => Err(file_error(error)),
         }
@@ -119,5 +126,21 @@ mod tests {
         let wrong = Identity::open(&path, |_| Ok(SecretString::from("wrong".to_owned())));
         assert!(matches!(wrong, Err(IdentityError::Decrypt(_))));
         assert_eq!(format!("{made:?}"), "Identity(..)");
+    }
+
+    #[test]
+    fn of_two_commands_that_make_one_at_once_both_have_the_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("identity.age");
+        let right = |_: bool| Ok(SecretString::from("correct".to_owned()));
+        let mut first = None;
+        let second = Identity::open(&path, |is_new| {
+            assert!(is_new);
+            first = Some(Identity::open(&path, right).expect("a new identity"));
+            right(is_new)
+        });
+        let first = first.expect("made meanwhile");
+        assert_eq!(second.expect("the same").secret, first.secret);
+        assert_eq!(Identity::open(&path, right).expect("the same").secret, first.secret);
     }
 }
