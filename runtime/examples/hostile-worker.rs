@@ -3,33 +3,104 @@
 //! Started in place of a worker: `ARGUMENT 1` is the memory limit, `ARGUMENT 2` what to try. It first locks itself in as
 //! any worker does; what it tries then must fail or end it. It exits with 99 when something succeeded.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::sync::Arc;
 
+use fedmkt_core::image::{Header, ResultCommitment, Status};
+use fedmkt_core::inputs;
+use fedmkt_core::pack::Pack;
+use fedmkt_core::roots::{DataRoot, JobRoot, ResultRoot, RunId, StateRoot};
+use fedmkt_core::unixfs::FileCid;
 use fedmkt_runtime::written_pages::WrittenPages;
 use linux_raw_sys::ioctl::UFFDIO_COPY;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags};
+use serde::{Deserialize, Serialize};
 
 const SUCCEEDED: i32 = 99;
 
-/// Takes a request, whatever it is, and gives the first file that comes with it.
-fn take_request(channel: &OwnedFd) -> File {
+/// What a worker is told first.
+#[derive(Serialize, Deserialize)]
+enum Request {
+    Open { run_id: RunId, job_root: JobRoot, data_root: DataRoot, bytes: Vec<u64>, log: bool },
+}
+
+/// Takes a request, whatever it is, and gives its bytes and the files that come with it.
+fn take(channel: &OwnedFd) -> (Vec<u8>, Vec<File>) {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut packet = vec![0; 1 << 16];
     let slices = &mut [io::IoSliceMut::new(&mut packet)];
-    rustix::net::recvmsg(channel, slices, &mut control, RecvFlags::empty()).expect("a request");
+    let received = rustix::net::recvmsg(channel, slices, &mut control, RecvFlags::empty()).expect("a request");
+    packet.truncate(received.bytes);
+    if packet.is_empty() {
+        std::process::exit(1);
+    }
     let files = control.drain().flat_map(|message| match message {
         RecvAncillaryMessage::ScmRights(files) => files.collect(),
         _ => Vec::new(),
     });
-    files.map(File::from).next().expect("a file")
+    (packet, files.map(File::from).collect())
+}
+
+/// Takes a request, whatever it is, and gives the first file that comes with it.
+fn take_request(channel: &OwnedFd) -> File {
+    take(channel).1.into_iter().next().expect("a file")
+}
+
+/// Maps a page, of a file or of nothing.
+fn map(flags: i32, bytes: usize, file: Option<&File>) -> Option<*const u8> {
+    let descriptor = file.map_or(-1, AsRawFd::as_raw_fd);
+    let access = if file.is_some() { libc::PROT_READ } else { libc::PROT_READ | libc::PROT_WRITE };
+    // SAFETY: where the kernel puts a new mapping there is nothing.
+    let address = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, flags, descriptor, 0) };
+    (address != libc::MAP_FAILED).then_some(address.cast())
+}
+
+/// Goes through a run of one step whose last header says what `lie` makes of the truth. Its result is one byte.
+fn run_and(
+    lie: impl Fn(&mut Header),
+    channel: &OwnedFd,
+    send: &dyn Fn(&[u8]) -> Result<(), rustix::io::Errno>,
+) -> bool {
+    let say = |reply: serde_json::Value| send(&fedmkt_core::dagcbor::encode(&reply)).expect("sent");
+    let at = |steps: u64, status: Status| serde_json::json!({ "At": { "steps": steps, "status": status } });
+    let (packet, files) = take(channel);
+    let Request::Open { run_id, job_root, data_root, bytes, .. } =
+        fedmkt_core::dagcbor::decode(&packet).expect("the first request");
+    let mut data = vec![0; bytes[1] as usize];
+    (&files[1]).read_exact(&mut data).expect("the capsule");
+    let blind = inputs::blind(Pack::open(Arc::new(data)).expect("a capsule").salt());
+    let status = Status::Done;
+    let result = ResultCommitment { size: 1, root: ResultRoot([0; 32]), cid: FileCid::new().finish() };
+    let results = vec![result];
+    let mut header = Header { run_id, job_root, data_root, blind, steps: 1, status, memory_bytes: 0, results };
+    lie(&mut header);
+    say(serde_json::json!({ "Opened": { "compiled": false } }));
+    loop {
+        let (packet, files) = take(channel);
+        let asks = |name: &str| packet.windows(name.len()).any(|part| part == name.as_bytes());
+        if asks("Begin") {
+            say(at(0, Status::Running));
+        } else if asks("Advance") {
+            say(at(1, Status::Done));
+        } else if asks("Root") {
+            send(&fedmkt_core::dagcbor::encode(&BTreeMap::from([("Root", StateRoot([0; 32]))]))).expect("sent");
+        } else if asks("Header") {
+            let page = serde_bytes::ByteBuf::from(header.encode());
+            send(&fedmkt_core::dagcbor::encode(&BTreeMap::from([("Header", page)]))).expect("sent");
+        } else {
+            (&files[0]).write_all(b"x").expect("written");
+            send(&fedmkt_core::dagcbor::encode(&"Done")).expect("sent");
+        }
+    }
 }
 
 /// Whether a descriptor answers a request.
@@ -50,6 +121,7 @@ fn stay_after<E>(sent: Result<(), E>) -> bool {
 fn main() {
     let arguments: Vec<_> = std::env::args().collect();
     let data_bytes = arguments[1].parse().expect("a number");
+    let host = rustix::process::getppid().expect("a host");
     let (walls, account) = fedmkt_runtime::worker::lock_in(data_bytes, true).expect("locked in");
     let ready = serde_json::json!({ "Ready": { "seccomp": walls.seccomp, "landlock": walls.landlock } });
     let ready = fedmkt_core::dagcbor::encode(&ready);
@@ -74,9 +146,15 @@ fn main() {
         "connect to a socket file" => UnixStream::connect("/run/dbus/system_bus_socket").is_ok(),
         "start a program" => Command::new("/bin/true").status().is_ok(),
         "start a thread" => std::thread::Builder::new().spawn(|| {}).is_ok(),
-        "kill its host" => {
-            let host = rustix::process::getppid().expect("a host");
-            rustix::process::kill_process(host, rustix::process::Signal::KILL).is_ok()
+        "kill its host" => rustix::process::kill_process(host, rustix::process::Signal::KILL).is_ok(),
+        "signal a thread of its host" => {
+            let host = host.as_raw_nonzero().get();
+            // SAFETY: nothing of this process is concerned. The signal 0 only asks whether another one could be sent.
+            unsafe { libc::syscall(libc::SYS_tgkill, host, host, 0) == 0 }
+        }
+        "take shared memory" => map(libc::MAP_SHARED | libc::MAP_ANONYMOUS, 1 << 40, None).is_some(),
+        "take memory that grows" => {
+            map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_GROWSDOWN, 1 << 30, None).is_some()
         }
         "ask the account of pages for more" => {
             let descriptors = account.iter().flat_map(WrittenPages::requests).map(|(descriptor, _)| descriptor);
@@ -109,6 +187,49 @@ fn main() {
             send(&opened).expect("sent");
             // Now it is asked to write compiled code to a file.
             take_request(&channel).write_at(&[1], 1 << 30).is_ok()
+        }
+        "keep every file" => {
+            take_request(&channel);
+            send(&fedmkt_core::dagcbor::encode(&serde_json::json!({ "Opened": { "compiled": false } }))).expect("sent");
+            let mut pages = Vec::new();
+            for content in [b"1", b"2"] {
+                let file = take_request(&channel);
+                file.write_all_at(content, 0).expect("written");
+                pages.push(map(libc::MAP_PRIVATE, 4096, Some(&file)).expect("a page"));
+                send(&fedmkt_core::dagcbor::encode(&"Done")).expect("sent");
+            }
+            // SAFETY: the files were written there, and this process unmaps nothing.
+            let kept = pages.into_iter().map(|page| unsafe { page.read_volatile() });
+            kept.eq(*b"12")
+        }
+        "talk without listening" => {
+            take_request(&channel);
+            let at = |steps: u64| serde_json::json!({ "At": { "steps": steps, "status": Status::Running } });
+            let mut replies = (0..).map(|steps| fedmkt_core::dagcbor::encode(&at(steps)));
+            send(&fedmkt_core::dagcbor::encode(&serde_json::json!({ "Opened": { "compiled": false } }))).expect("sent");
+            while replies.next().is_some_and(|reply| send(&reply).is_ok()) {}
+            false
+        }
+        "stand still" | "run ahead" => {
+            let steps = if attempt == "stand still" { 0 } else { u64::MAX };
+            let at = |steps: u64| serde_json::json!({ "At": { "steps": steps, "status": Status::Running } });
+            take_request(&channel);
+            send(&fedmkt_core::dagcbor::encode(&serde_json::json!({ "Opened": { "compiled": false } }))).expect("sent");
+            take(&channel);
+            send(&fedmkt_core::dagcbor::encode(&at(0))).expect("sent");
+            loop {
+                take(&channel);
+                send(&fedmkt_core::dagcbor::encode(&at(steps))).expect("sent");
+            }
+        }
+        "another run" => run_and(|header| header.run_id.0[0] ^= 1, &channel, &send),
+        "another blind" => run_and(|header| header.blind.0[0] ^= 1, &channel, &send),
+        "no result" => run_and(|header| header.results.clear(), &channel, &send),
+        "a huge result" => run_and(|header| header.results[0].size = u64::MAX, &channel, &send),
+        "another result" => run_and(|_| {}, &channel, &send),
+        "deceive the terminal" => {
+            let text = "\u{1b}[2J\u{202e}all is well\nsecond line";
+            stay_after(send(&fedmkt_core::dagcbor::encode(&serde_json::json!({ "Cannot": ["Host", text] }))))
         }
         "nonsense" => stay_after(send(b"\xff\xfenonsense")),
         "empty" => send(b"").is_err(),

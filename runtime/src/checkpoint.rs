@@ -90,11 +90,19 @@ impl Checkpoints {
                     let path = entry?.path();
                     let kept = path.file_name().is_some_and(|name| name == JOURNAL || name == "lock");
                     if !known.contains(&path) && !kept {
+                        // A worker that wrote an image may have kept it. It is removed, whether or not it can be emptied.
+                        let _ = File::options().write(true).open(&path).and_then(|file| file.set_len(0));
                         atomic_file::remove(&path)?;
                     }
                 }
             }
-            Place::Unnamed { images, .. } => images.retain(|steps, _| is_known(*steps)),
+            Place::Unnamed { images, .. } => images.retain(|steps, image| {
+                let kept = is_known(*steps);
+                if !kept {
+                    let _ = image.file().set_len(0);
+                }
+                kept
+            }),
         }
         Ok(())
     }

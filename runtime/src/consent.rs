@@ -134,6 +134,11 @@ pub fn printable(text: &str) -> String {
     safe
 }
 
+/// As [`printable`], the ends of lines being kept.
+pub fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

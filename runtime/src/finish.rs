@@ -50,7 +50,7 @@ pub enum FinishError {
 /// When something cannot be written.
 ///
 /// # Panics
-/// When the store computes another CID for a result than the run did.
+/// When the store computes another CID for a result than its commitment has, with which the contents were compared.
 pub fn finish(
     store: &FolderStore,
     identity: &Identity,

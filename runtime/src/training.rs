@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use fedmkt_core::image::{Header, Status};
+use fedmkt_core::image::Header;
 use fedmkt_core::inputs;
 use fedmkt_core::roots::{DataRoot, RunId, StateRoot};
 use fedmkt_core::trace::Level;
@@ -164,12 +164,8 @@ impl<'a> Session<'a> {
             }
         }
         let header = worker.header()?;
-        let mut results = Vec::new();
-        if header.status == Status::Done {
-            for (index, file) in manifest.results.iter().enumerate() {
-                results.push(worker.result(index, file.most_bytes)?);
-            }
-        }
+        let results = header.results.iter().enumerate().map(|(index, committed)| worker.result(index, committed));
+        let results = results.collect::<Result<_, _>>()?;
         Ok(Some(Finished { header, segments: checkpoints.segments().to_vec(), results }))
     }
 

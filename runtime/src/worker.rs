@@ -3,9 +3,9 @@
 //! Wasmtime is one wall around a trainer; the process that it runs in is the second. The worker is this same program,
 //! started again; before it reads anything foreign it locks itself in: no new files, no network, no other processes, a
 //! short list of system calls, bounded memory. What it needs it gets as open descriptors through a channel, one request
-//! and one reply at a time. The host believes what a worker says about a run, as a receipt is the client's own claim,
-//! but is never harmed by it: packets are bounded, files that a worker wrote are bounded and checked, and a worker that
-//! takes too long is ended.
+//! and one reply at a time. The host believes what a worker says about the states of a run, as a receipt is the client's own
+//! claim, but not which run it is, and is never harmed by it: packets are bounded, files that a worker wrote are bounded and
+//! checked, and a worker that takes too long or does not get on is ended.
 
 mod channel;
 mod inside;
@@ -16,6 +16,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -24,10 +25,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fedmkt_core::image::{Header, Status};
+use fedmkt_core::image::{Header, ResultCommitment, Status};
+use fedmkt_core::inputs::{self, Identity};
 use fedmkt_core::manifest::Manifest;
-use fedmkt_core::roots::{DataRoot, JobRoot, RunId, StateRoot};
-use fedmkt_core::tree::PAGE_BYTES;
+use fedmkt_core::pack::Pack;
+use fedmkt_core::roots::{DataRoot, JobRoot, ResultRoot, RunId, StateRoot};
+use fedmkt_core::tree::{self, PAGE_BYTES};
+use fedmkt_core::unixfs::FileCid;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use channel::Channel;
@@ -36,6 +40,7 @@ use protocol::{Reply, Request};
 pub use walls::lock_in;
 
 use crate::atomic_file;
+use crate::consent::{printable, printable_lines};
 use crate::packed::Packed;
 
 /// By this name a program knows that it is to be a worker.
@@ -173,6 +178,12 @@ pub struct Worker {
     last_words: Arc<Mutex<Vec<u8>>>,
     limits: Limits,
     step_limit: Duration,
+    most_steps: u64,
+    /// The most bytes of each result.
+    most_results: Vec<u64>,
+    identity: Identity,
+    /// What it writes to for the host, one thing after the other: it could keep every file that it ever had.
+    scratch: Option<File>,
     steps: u64,
     status: Status,
 }
@@ -189,9 +200,7 @@ impl Worker {
     /// # Errors
     /// When it cannot be started, or the inputs are refused.
     pub fn open(program: &Program, setup: &Setup<'_>) -> Result<Self, WorkerError> {
-        let limits = &setup.manifest.limits;
-        let data_bytes = OWN_BYTES + limits.memory + limits.output + limits.scratch;
-        let mut worker = Self::start(program, data_bytes, setup, limits.step_seconds)?;
+        let mut worker = Self::start(program, setup)?;
         if let Some(missing) = worker.walls.missing().filter(|_| setup.require_isolation) {
             return Err(WorkerError::NotIsolated(missing));
         }
@@ -205,13 +214,8 @@ impl Worker {
             let metadata = file.metadata().map_err(|error| WorkerError::File("look at compiled code", error))?;
             bytes.push(metadata.len() - SEAL_BYTES);
         }
-        let request = Request::Open {
-            run_id: setup.run_id,
-            job_root: JobRoot(setup.job.root.0),
-            data_root: DataRoot(setup.capsule.root.0),
-            bytes,
-            log: setup.log,
-        };
+        let Identity { run_id, job_root, data_root, .. } = worker.identity;
+        let request = Request::Open { run_id, job_root, data_root, bytes, log: setup.log };
         let descriptors = [Some(job.as_fd()), Some(data.as_fd()), code.as_ref().map(File::as_fd)];
         let descriptors: Vec<_> = descriptors.into_iter().flatten().collect();
         match worker.ask("reading and compiling the trainer", setup.limits.start, &request, &descriptors)? {
@@ -219,9 +223,8 @@ impl Worker {
             Reply::Opened { compiled: true } => {
                 if let Some((cache, path)) = cached {
                     // A cache that cannot be written costs time only.
-                    match worker.written("writing compiled code", &Request::Code) {
-                        Ok(code) => drop(cache.seal(&path, code)),
-                        Err(WorkerError::File(..) | WorkerError::Cannot(Reason::File, _)) => {}
+                    match worker.written("writing compiled code", &Request::Code, |code| cache.seal(&path, code)) {
+                        Ok(()) | Err(WorkerError::File(..) | WorkerError::Cannot(Reason::File, _)) => {}
                         Err(error) => return Err(error),
                     }
                 }
@@ -231,8 +234,18 @@ impl Worker {
         Ok(worker)
     }
 
-    fn start(program: &Program, data_bytes: u64, setup: &Setup<'_>, step_seconds: u64) -> Result<Self, WorkerError> {
+    fn start(program: &Program, setup: &Setup<'_>) -> Result<Self, WorkerError> {
+        let limits = &setup.manifest.limits;
+        let data_bytes = OWN_BYTES + limits.memory + limits.output + limits.scratch;
         let log = setup.log;
+        let capsule = Pack::open(setup.capsule.bytes.clone());
+        let capsule = capsule.map_err(|error| WorkerError::Cannot(Reason::Inputs, error.to_string()))?;
+        let identity = Identity {
+            run_id: setup.run_id,
+            job_root: JobRoot(setup.job.root.0),
+            data_root: DataRoot(setup.capsule.root.0),
+            blind: inputs::blind(capsule.salt()),
+        };
         let (channel, theirs) = Channel::pair().map_err(WorkerError::Start)?;
         let mut child = Command::new(&program.path)
             .arg0(NAME)
@@ -257,7 +270,11 @@ impl Worker {
             walls: Walls::default(),
             last_words,
             limits: setup.limits,
-            step_limit: Duration::from_secs(step_seconds),
+            step_limit: Duration::from_secs(limits.step_seconds),
+            most_steps: limits.steps,
+            most_results: setup.manifest.results.iter().map(|result| result.most_bytes).collect(),
+            identity,
+            scratch: None,
             steps: 0,
             status: Status::Running,
         };
@@ -293,7 +310,7 @@ impl Worker {
     /// # Errors
     /// When the worker gives no answer.
     pub fn begin(&mut self) -> Result<(), WorkerError> {
-        self.move_to("beginning", self.limits.service, &Request::Begin, &[])
+        self.move_to("beginning", self.limits.service, &Request::Begin, &[], 0..=0)
     }
 
     /// Goes to the state in this image.
@@ -302,17 +319,21 @@ impl Worker {
     /// When the image is not one of this run, or the worker gives no answer.
     pub fn resume(&mut self, image: &File) -> Result<(), WorkerError> {
         let bytes = image.metadata().map_err(|error| WorkerError::File("look at a checkpoint", error))?.len();
-        self.move_to("reading a checkpoint", self.limits.service, &Request::Resume { bytes }, &[image.as_fd()])
+        let request = Request::Resume { bytes };
+        self.move_to("reading a checkpoint", self.limits.service, &request, &[image.as_fd()], 0..=self.most_steps)
     }
 
-    /// Executes steps, until so many have been executed since the beginning or a moment has passed.
+    /// Executes steps of a run that is not finished, until so many have been executed since the beginning, which are more than there
+    /// were, or a moment has passed.
     ///
     /// # Errors
     /// When a step takes longer than the job allows, or the worker gives no answer.
     pub fn advance(&mut self, to: u64) -> Result<Status, WorkerError> {
         // A reply is due a moment after the end of the step that goes on at the moment's end.
         let limit = self.step_limit + Duration::from_millis(100);
-        self.move_to("a step of the trainer", limit, &Request::Advance { to }, &[])?;
+        // At least one step: a worker that only says that it goes on would do so for ever.
+        let steps = self.steps + 1..=to.min(self.most_steps);
+        self.move_to("a step of the trainer", limit, &Request::Advance { to }, &[], steps)?;
         Ok(self.status)
     }
 
@@ -338,7 +359,7 @@ impl Worker {
         }
     }
 
-    /// The header of the present state.
+    /// The header of the present state, which is of this run and has as many results as the job wants, none of them too large.
     ///
     /// # Errors
     /// When the worker gives no answer.
@@ -349,10 +370,15 @@ impl Worker {
             _ => None,
         };
         let header = header.and_then(|page: &[u8; PAGE_BYTES]| Header::decode(page).ok());
-        match header {
-            Some(header) if header.steps == self.steps && header.status == self.status => Ok(header),
-            _ => Err(self.nonsense(&reply)),
-        }
+        let is_right = |header: &Header| {
+            let Header { run_id, job_root, data_root, blind, steps, status, .. } = *header;
+            let wanted = if status == Status::Done { self.most_results.as_slice() } else { &[] };
+            Identity { run_id, job_root, data_root, blind } == self.identity
+                && (steps, status) == (self.steps, self.status)
+                && header.results.len() == wanted.len()
+                && header.results.iter().zip(wanted).all(|(result, most)| result.size <= *most)
+        };
+        header.filter(is_right).ok_or_else(|| self.nonsense(&reply))
     }
 
     /// Writes the present state's image to a file, which is empty.
@@ -366,41 +392,47 @@ impl Worker {
         }
     }
 
-    /// The content of a result of a run that is done, if it has no more bytes than it may.
+    /// The content of a result of a run that is done.
     ///
     /// # Errors
-    /// When the worker gives no answer.
-    pub fn result(&mut self, index: usize, most_bytes: u64) -> Result<Vec<u8>, WorkerError> {
-        let file = self.written("writing a result", &Request::Result { index: index as u64 })?;
-        self.read(file, most_bytes)
-    }
-
-    /// What there is so far of a file in `/out`, at most so many bytes.
-    ///
-    /// # Errors
-    /// When the worker gives no answer.
-    pub fn peek(&mut self, name: &str, most_bytes: u64) -> Result<Vec<u8>, WorkerError> {
-        let file = self.written("reading a file", &Request::Peek { name: name.into() })?;
-        self.read(file, most_bytes)
-    }
-
-    fn read(&mut self, mut file: File, most_bytes: u64) -> Result<Vec<u8>, WorkerError> {
-        let mut content = Vec::new();
-        let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(most_bytes + 1).read_to_end(&mut content));
-        read.map_err(|error| WorkerError::File("read what the worker wrote", error))?;
-        if content.len() as u64 > most_bytes {
-            return Err(self.ended("a file that is too large".into()));
+    /// When the worker gives no answer, or another content than it committed to.
+    pub fn result(&mut self, index: usize, committed: &ResultCommitment) -> Result<Vec<u8>, WorkerError> {
+        let request = Request::Result { index: index as u64 };
+        let content =
+            self.written("writing a result", &request, |file| read(file, committed.size.saturating_add(1)))?;
+        if commitment(&content) != *committed {
+            return Err(self.ended("a result that is not the one in its header".into()));
         }
         Ok(content)
     }
 
-    /// Asks the worker to write to a new file without a name.
-    fn written(&mut self, what: &'static str, request: &Request) -> Result<File, WorkerError> {
-        let file = tempfile::tempfile().map_err(|error| WorkerError::File("make a temporary file", error))?;
-        match self.ask(what, self.limits.service, request, &[file.as_fd()])? {
-            Reply::Done => Ok(file),
-            other => Err(self.nonsense(&other)),
-        }
+    /// What there is so far of a file in `/out`, from its beginning and at most so many bytes.
+    ///
+    /// # Errors
+    /// When the worker gives no answer.
+    pub fn peek(&mut self, name: &str, most_bytes: u64) -> Result<Vec<u8>, WorkerError> {
+        let request = Request::Peek { name: name.into(), most: most_bytes };
+        self.written("reading a file", &request, |file| read(file, most_bytes))
+    }
+
+    /// Asks the worker to write to a file, and reads that.
+    fn written<T>(
+        &mut self,
+        what: &'static str,
+        request: &Request,
+        read: impl FnOnce(&mut File) -> io::Result<T>,
+    ) -> Result<T, WorkerError> {
+        let file_error = |error| WorkerError::File("use a temporary file", error);
+        let mut scratch = self.scratch.take().map_or_else(tempfile::tempfile, Ok).map_err(file_error)?;
+        let emptied = scratch.set_len(0).and_then(|()| scratch.rewind());
+        emptied.map_err(file_error)?;
+        let content = match self.ask(what, self.limits.service, request, &[scratch.as_fd()]) {
+            Ok(Reply::Done) => scratch.rewind().and_then(|()| read(&mut scratch)).map_err(file_error),
+            Ok(other) => Err(self.nonsense(&other)),
+            Err(error) => Err(error),
+        };
+        self.scratch = Some(scratch);
+        content
     }
 
     fn move_to(
@@ -409,9 +441,10 @@ impl Worker {
         limit: Duration,
         request: &Request,
         descriptors: &[BorrowedFd<'_>],
+        possible: RangeInclusive<u64>,
     ) -> Result<(), WorkerError> {
         match self.ask(what, limit, request, descriptors)? {
-            Reply::At { steps, status } => {
+            Reply::At { steps, status } if possible.contains(&steps) => {
                 (self.steps, self.status) = (steps, status);
                 Ok(())
             }
@@ -426,15 +459,20 @@ impl Worker {
         request: &Request,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<Reply, WorkerError> {
-        if let Err(error) = self.channel.send(request, descriptors) {
-            return Err(self.died(&error));
+        match self.channel.send(request, descriptors) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(self.ended("replies, and it takes no requests".into()));
+            }
+            Err(error) => return Err(self.died(&error)),
         }
         match self.reply(what, limit)? {
-            // The worker knows nothing of names.
-            Reply::Cannot(Reason::File, text) => {
-                Err(WorkerError::Cannot(Reason::File, format!("cannot go on {what}: {text}")))
+            Reply::Cannot(reason, text) => {
+                let text = printable_lines(&text);
+                // The worker knows nothing of names.
+                let text = if reason == Reason::File { format!("cannot go on {what}: {text}") } else { text };
+                Err(WorkerError::Cannot(reason, text))
             }
-            Reply::Cannot(reason, text) => Err(WorkerError::Cannot(reason, text)),
             reply => Ok(reply),
         }
     }
@@ -469,7 +507,7 @@ impl Worker {
 
     fn ended(&mut self, text: String) -> WorkerError {
         self.end();
-        WorkerError::Nonsense(crate::consent::printable(&text))
+        WorkerError::Nonsense(printable(&text))
     }
 
     fn died(&mut self, error: &io::Error) -> WorkerError {
@@ -480,7 +518,7 @@ impl Worker {
         let words = self.last_words.lock().map(|words| String::from_utf8_lossy(&words).trim().to_owned());
         let words = words.unwrap_or_default();
         let separator = if words.is_empty() { "" } else { "; its last words: " };
-        WorkerError::Died(format!("{status}{separator}{}", crate::consent::printable(&words)))
+        WorkerError::Died(format!("{status}{separator}{}", printable(&words)))
     }
 
     fn end(&mut self) {
@@ -496,6 +534,22 @@ impl Drop for Worker {
     }
 }
 
+/// What commits to a result with this content.
+fn commitment(content: &[u8]) -> ResultCommitment {
+    let size = content.len() as u64;
+    let mut cid = FileCid::new();
+    cid.push(content);
+    let root = ResultRoot(tree::bytes_root(content, tree::log2_size_for(size)).0);
+    ResultCommitment { size, root, cid: cid.finish() }
+}
+
+/// What is in a file, at most so many bytes.
+fn read(file: &mut File, most_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.take(most_bytes).read_to_end(&mut content)?;
+    Ok(content)
+}
+
 /// Passes a worker's standard error on, made safe for terminals, and keeps its end.
 fn pass_on(mut stderr: impl Read, log: bool, last_words: &Mutex<Vec<u8>>) {
     let mut buffer = [0; 4096];
@@ -505,7 +559,8 @@ fn pass_on(mut stderr: impl Read, log: bool, last_words: &Mutex<Vec<u8>>) {
             let text = String::from_utf8_lossy(bytes);
             for line in text.split_inclusive('\n') {
                 let end = if line.ends_with('\n') { "\n" } else { "" };
-                eprint!("{}{end}", crate::consent::printable(line.trim_end_matches('\n')));
+                // That nobody hears it is no reason to end.
+                let _ = write!(io::stderr(), "{}{end}", printable(line.trim_end_matches('\n')));
             }
         }
         let Ok(mut words) = last_words.lock() else { return };
@@ -536,14 +591,13 @@ impl CodeCache {
         Some(file)
     }
 
-    fn seal(&self, path: &Path, mut code: File) -> io::Result<()> {
-        code.seek(SeekFrom::Start(0))?;
+    fn seal(&self, path: &Path, code: &mut File) -> io::Result<()> {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update_reader(&mut code)?;
-        code.seek(SeekFrom::Start(0))?;
+        hasher.update_reader(&mut *code)?;
+        code.rewind()?;
         atomic_file::replace(path, |file| {
             file.write_all(hasher.finalize().as_bytes())?;
-            io::copy(&mut code, file)
+            io::copy(code, file)
         })?;
         Ok(())
     }

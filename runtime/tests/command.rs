@@ -277,3 +277,12 @@ fn compiled_code_that_is_damaged_or_not_ours_is_made_again() {
         assert!(fs::read(&path).expect("the code")[32..] == good[32..], "made again");
     }
 }
+
+#[test]
+fn a_run_that_nobody_listens_to_ends_well() {
+    let client = Client::new();
+    let job = client.publish(&support::trainer(), |_| {}).to_string();
+    let mut child = client.command(&job).spawn().expect("starts");
+    drop(child.stderr.take());
+    Done::of(child.wait_with_output().expect("it ends")).object(0);
+}

@@ -5,19 +5,36 @@ mod support;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use fedmkt_core::manifest::Manifest;
+use fedmkt_runtime::checkpoint::Checkpoints;
 use fedmkt_runtime::grant::Grant;
 use fedmkt_runtime::home::Home;
 use fedmkt_runtime::identity::Identity;
 use fedmkt_runtime::job::{Job, Reference};
 use fedmkt_runtime::packed::Packed;
-use fedmkt_runtime::training::{Session, TrainingError};
-use fedmkt_runtime::worker::{CodeCache, Limits, Program, WorkerError};
+use fedmkt_runtime::training::{Observer, Session, TrainingError};
+use fedmkt_runtime::worker::{CodeCache, Limits, Program, Worker, WorkerError};
 use support::Client;
 
 /// The example of this name, which `cargo test` builds.
 fn hostile_worker() -> PathBuf {
     let tests = std::env::current_exe().expect("a test");
     tests.ancestors().nth(2).expect("the folder of the profile").join("examples/hostile-worker")
+}
+
+/// Nobody looks.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn starts(&mut self, _: &Worker) -> Result<(), TrainingError> {
+        Ok(())
+    }
+
+    fn advanced(&mut self, _: &mut Worker) {}
+
+    fn stop(&self) -> bool {
+        false
+    }
 }
 
 struct Setting {
@@ -32,9 +49,13 @@ impl Setting {
     }
 
     fn with(trainer: &[u8]) -> Self {
+        Self::of(trainer, |_| {})
+    }
+
+    fn of(trainer: &[u8], change: impl FnOnce(&mut Manifest)) -> Self {
         let client = Client::new();
         let home = Home::open(client.home()).expect("a home");
-        let cid = client.publish(trainer, |_| {});
+        let cid = client.publish(trainer, change);
         let job = Job::load(&Reference::Cid(cid), &client.store(), &home).expect("a job");
         let identity =
             Identity::open(&home.identity(), |_| Ok("correct horse".to_owned().into())).expect("an identity");
@@ -43,11 +64,15 @@ impl Setting {
         Self { job, capsule: capsule.expect("a capsule"), _client: client }
     }
 
+    /// A session with a worker that tries this.
+    fn session(&self, attempt: &str) -> Session<'_> {
+        let program = Program { path: hostile_worker(), arguments: vec![attempt.into()] };
+        Session { program, ..Session::local(&self.job, &self.capsule) }
+    }
+
     /// What the host gets from a worker that tries this.
     fn attempt(&self, attempt: &str) -> WorkerError {
-        let program = Program { path: hostile_worker(), arguments: vec![attempt.into()] };
-        let session = Session { program, ..Session::local(&self.job, &self.capsule) };
-        match session.worker() {
+        match self.session(attempt).worker() {
             Err(TrainingError::Worker(error)) => error,
             other => panic!("{attempt}: {other:?}"),
         }
@@ -67,6 +92,9 @@ fn a_worker_that_reaches_for_the_system_is_killed() {
         "start a program",
         "start a thread",
         "kill its host",
+        "signal a thread of its host",
+        "take shared memory",
+        "take memory that grows",
         "ask its channel for more",
         "ask the account of pages for more",
     ];
@@ -112,6 +140,54 @@ fn nonsense_on_the_channel_ends_the_worker() {
         let error = setting.attempt(attempt);
         assert!(matches!(error, WorkerError::Died(_)), "{attempt}: {error}");
     }
+}
+
+#[test]
+fn a_worker_that_does_not_get_on_holds_nobody() {
+    let setting = Setting::of(&support::trainer(), |manifest| {
+        manifest.limits.steps = 1 << 40;
+        manifest.steps_per_segment = 1 << 36;
+    });
+    for attempt in ["talk without listening", "stand still", "run ahead"] {
+        let mut worker = setting.session(attempt).worker().expect("it opens");
+        worker.begin().expect("it begins");
+        let error = worker.advance_to(u64::MAX).expect_err("no end");
+        assert!(matches!(error, WorkerError::Nonsense(_)), "{attempt}: {error}");
+        assert!(worker.steps() <= 1 << 40, "{attempt}: {} steps", worker.steps());
+    }
+}
+
+#[test]
+fn a_worker_that_keeps_what_it_wrote_to_has_one_file() {
+    let setting = Setting::new();
+    let mut worker = setting.session("keep every file").worker().expect("it opens");
+    assert_eq!(worker.peek("a", 1 << 20).expect("a file"), b"1");
+    assert_eq!(worker.peek("a", 1 << 20).expect("a file"), b"2");
+    match worker.peek("a", 1 << 20).expect_err("it ended") {
+        // It saw the second content in the first file, or nothing any more.
+        WorkerError::Died(how) => assert!(how.contains("exit status: 1") || how.contains("SIGBUS"), "{how}"),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_run_is_the_one_that_was_asked_for_and_its_results_those_in_its_header() {
+    let setting = Setting::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    for attempt in ["another run", "another blind", "no result", "a huge result", "another result"] {
+        let mut checkpoints = Checkpoints::unnamed(folder.path());
+        let trained = setting.session(attempt).train(&mut checkpoints, Duration::MAX, &mut Nobody);
+        match trained.err() {
+            Some(TrainingError::Worker(WorkerError::Nonsense(_))) => {}
+            other => panic!("{attempt}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_a_worker_says_cannot_rewrite_the_screen() {
+    let error = Setting::new().attempt("deceive the terminal").to_string();
+    assert!(error.contains("\\u{1b}[2J\\u{202e}all is well\nsecond line"), "{error:?}");
 }
 
 #[test]

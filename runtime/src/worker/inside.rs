@@ -151,8 +151,9 @@ impl State {
                 file()?.write_all(&content).map_err(&file_error)?;
                 Ok(Reply::Done)
             }
-            Request::Peek { name } => {
-                let content = self.run()?.peek(&name).unwrap_or_default();
+            Request::Peek { name, most } => {
+                let mut content = self.run()?.peek(&name).unwrap_or_default();
+                content.truncate(most as usize);
                 file()?.write_all(&content).map_err(&file_error)?;
                 Ok(Reply::Done)
             }
@@ -190,6 +191,7 @@ fn failure(error: RunError<NativeError>) -> Cannot {
 }
 
 fn map(file: &File, bytes: u64) -> io::Result<Mmap> {
-    // SAFETY: the host hands over files of this length that nobody writes to while the worker lives.
-    unsafe { MmapOptions::new().len(bytes as usize).map(file) }
+    // SAFETY: the host hands over files of this length that nobody writes to while the worker lives. Mappings that are shared
+    // are refused in here.
+    unsafe { MmapOptions::new().len(bytes as usize).map_copy_read_only(file) }
 }

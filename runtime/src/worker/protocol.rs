@@ -53,10 +53,12 @@ pub enum Request {
         /// Its number in the manifest.
         index: u64,
     },
-    /// Write what there is so far of a file in `/out` to the descriptor.
+    /// Write the beginning of what there is so far of a file in `/out` to the descriptor.
     Peek {
         /// Its name.
         name: String,
+        /// The most bytes.
+        most: u64,
     },
     /// The present state's header.
     Header,

@@ -34,8 +34,7 @@ const SYSTEM_CALLS: &[libc::c_long] = &[
     libc::SYS_lseek,
     libc::SYS_ftruncate,
     libc::SYS_close,
-    // Memory; compiled code is made executable.
-    libc::SYS_mmap,
+    // Memory, mapped as `seccomp` allows; compiled code is made executable.
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_mprotect,
@@ -55,8 +54,7 @@ const SYSTEM_CALLS: &[libc::c_long] = &[
     libc::SYS_membarrier,
     libc::SYS_gettid,
     libc::SYS_getpid,
-    // The end. `tgkill` is how `abort` signals itself; Landlock's scope keeps it from others.
-    libc::SYS_tgkill,
+    // The end.
     libc::SYS_exit,
     libc::SYS_exit_group,
 ];
@@ -103,7 +101,7 @@ fn landlock() -> Result<bool, landlock::RulesetError> {
         .scope(Scope::from_all(ABI::V6))?
         .create()?
         .restrict_self()?;
-    // Older kernels lack the rules for networks and signals, which seccomp enforces as well.
+    // Older kernels lack the rules for networks and signals, which seccomp has as well.
     Ok(status.ruleset != RulesetStatus::NotEnforced)
 }
 
@@ -112,6 +110,13 @@ fn seccomp(written: Option<&WrittenPages>) -> Result<(), Box<dyn std::error::Err
     // Rust's debug builds look whether a descriptor is open before they close it. Nothing else of `fcntl`.
     let equals = |argument, value| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
     allowed.insert(libc::SYS_fcntl, vec![SeccompRule::new(vec![equals(1, libc::F_GETFD as u64)?])?]);
+    // `abort` signals itself. Older kernels lack Landlock's rule for signals.
+    allowed.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![equals(0, std::process::id().into())?])?]);
+    // The limit of memory counts private mappings that do not grow by themselves, and no others.
+    let kinds = (libc::MAP_TYPE | libc::MAP_GROWSDOWN | libc::MAP_HUGETLB) as u64;
+    let private = SeccompCmpOp::MaskedEq(kinds);
+    let private = SeccompCondition::new(3, SeccompCmpArgLen::Dword, private, libc::MAP_PRIVATE as u64)?;
+    allowed.insert(libc::SYS_mmap, vec![SeccompRule::new(vec![private])?]);
     // Which pages were written, and nothing else of what these descriptors could do.
     for (descriptor, request) in written.iter().flat_map(|written| written.requests()) {
         let rule = SeccompRule::new(vec![equals(0, descriptor as u64)?, equals(1, u64::from(request))?])?;

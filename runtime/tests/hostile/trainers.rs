@@ -1,7 +1,7 @@
 //! Trainers that mean harm: what they get is an error number, a trap, or their end.
 
 use crate::support::{Client, Done};
-use fedmkt_core::manifest::Manifest;
+use fedmkt_core::manifest::{Manifest, SizeClass};
 
 /// WASI, two pages of memory, and texts to point to: paths of these lengths stand at these places.
 const PRELUDE: &str = r#"
@@ -229,4 +229,32 @@ fn modules_that_want_more_than_the_profile_has_are_refused_by_name() {
         assert!(refusal.contains(says), "{text}: {says:?} is not in {refusal}");
         assert_eq!(done.json, None);
     }
+}
+
+#[test]
+fn what_a_refusal_says_of_a_module_harms_no_terminal() {
+    let name = r#"\1b]52;c;AAAA\07\1b[2J\e2\80\aefedmkt-run: done"#;
+    let exports = format!(r#"(export "{name}" (func $f))"#).repeat(2);
+    let text = format!(r#"(module (memory (export "memory") 1) (func $f (export "_start")) {exports})"#);
+    let done = run(&wat::parse_str(&text).expect("wasm text"), |_| {});
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    assert!(done.stderr.contains("fedmkt-run: done"), "it is named: {}", done.stderr);
+    let harms = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    assert!(!done.stderr.contains(harms), "{:?}", done.stderr);
+}
+
+#[test]
+fn metrics_that_are_too_long_to_be_shown_do_not_end_the_run() {
+    let long = "(local $n i64)
+        (loop $more (br_if $more (i64.lt_u (local.tee $n (i64.add (local.get $n) (i64.const 1))) (i64.const 2000000000))))";
+    let metrics = r#"(data (i32.const 832) "out/metrics.csv")"#;
+    let fill = "(drop (call $open (i32.const 832) (i32.const 15) (i32.const 1) (i64.const 64)))
+        (drop (call $fill (i32.load (i32.const 128))))";
+    let wasm = stepper(metrics, fill, long);
+    let done = run(&wasm, |manifest| {
+        manifest.machine.class = SizeClass::M;
+        manifest.limits.output = 20 << 20;
+    });
+    // Its results are missing, which is a result.
+    assert_eq!(done.code, Some(6), "{}", done.stderr);
 }

@@ -188,8 +188,9 @@ impl<'a> Liar<'a> {
 
     /// The contents of the result files of the run that was made last.
     pub fn results_of_last(&mut self) -> Vec<Vec<u8>> {
-        let files = self.setting.job.manifest.results.iter().enumerate();
-        files.map(|(index, file)| self.worker.result(index, file.most_bytes).expect("a result")).collect()
+        let committed = self.worker.header().expect("a header").results;
+        let results = committed.iter().enumerate();
+        results.map(|(index, committed)| self.worker.result(index, committed).expect("a result")).collect()
     }
 
     /// The states of a run that is honest for `steps` steps; then its image is changed, and it goes on to its end.

@@ -12,7 +12,7 @@ use clap::Parser;
 use fedmkt_core::image::Status;
 use fedmkt_core::pack::Pack;
 use fedmkt_runtime::checkpoint::Checkpoints;
-use fedmkt_runtime::consent::{Bytes, Consent, printable};
+use fedmkt_runtime::consent::{Bytes, Consent, printable, printable_lines};
 use fedmkt_runtime::finish::{Receipt, finish};
 use fedmkt_runtime::grant::{Grant, GrantError};
 use fedmkt_runtime::home::Home;
@@ -30,6 +30,14 @@ use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
 use crate::progress::Progress;
+
+/// Says something on standard error. That nobody can hear it must not end a run, as `eprintln!` would.
+macro_rules! say {
+    ($($what:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), $($what)*);
+    }};
+}
 
 mod arguments;
 mod market;
@@ -67,7 +75,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err((exit, error)) => {
-            eprintln!("fedmkt-run: {}", sentence(&error));
+            say!("fedmkt-run: {}", printable_lines(&sentence(&error)));
             ExitCode::from(exit as u8)
         }
     }
@@ -93,7 +101,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         }
     };
     if let Some(slot) = slot.as_ref().filter(|slot| slot.submitted) {
-        eprintln!("The results of slot {} were submitted already: `fedmkt status` says how it stands.", slot.slot);
+        say!("The results of slot {} were submitted already: `fedmkt status` says how it stands.", slot.slot);
         return Ok(());
     }
 
@@ -181,7 +189,7 @@ fn agree(arguments: &Arguments, home: &Home, job: &Job, grant: &Grant) -> Outcom
         files: grant.files(),
         bytes: grant.bytes(),
     };
-    eprintln!("{consent}\n");
+    let shown = writeln!(io::stderr(), "{consent}\n");
     let policy_path = home.policy();
     let mut policy = Policy::read(&policy_path)
         .with_context(|| format!("cannot use {}", policy_path.display()))
@@ -193,7 +201,9 @@ fn agree(arguments: &Arguments, home: &Home, job: &Job, grant: &Grant) -> Outcom
         let error = anyhow!("nobody is there to agree: use --yes, or allow the job in {}", policy_path.display());
         return Err((Exit::Consent, error));
     }
-    eprint!("Do you agree? [y]es, [N]o, [a]lways for this job: ");
+    // Nobody agrees to what could not be shown.
+    shown.or_exit(Exit::Host)?;
+    write!(io::stderr(), "Do you agree? [y]es, [N]o, [a]lways for this job: ").or_exit(Exit::Host)?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).or_exit(Exit::Host)?;
     match answer.trim().to_ascii_lowercase().as_str() {
@@ -208,7 +218,7 @@ fn packing_progress(total: u64) -> impl FnMut(u64) {
     move |bytes| {
         if last.elapsed() >= Duration::from_secs(2) {
             last = Instant::now();
-            eprintln!("packing: {} of {}", Bytes(bytes), Bytes(total));
+            say!("packing: {} of {}", Bytes(bytes), Bytes(total));
         }
     }
 }
@@ -225,7 +235,7 @@ fn train(arguments: &Arguments, home: &Home, session: &Session<'_>) -> Outcome<F
             // The second time: at once. What is on disk is whole.
             std::process::exit(Exit::Interrupted as i32);
         }
-        eprintln!("Stopping after this step (again: at once).");
+        say!("Stopping after this step (again: at once).");
     };
     ctrlc::set_handler(handler).or_exit(Exit::Host)?;
     let most_steps = session.job.manifest.limits.steps;
@@ -250,17 +260,17 @@ fn report(
     let file = body.results.iter().position(|result| result.name == metrics::FILE);
     let points = file.map(|index| metrics::parse(&finished.results[index])).unwrap_or_default();
     let metrics = metrics::last(&points);
-    eprintln!("{} after {} steps in {} segments", body.outcome, body.trace.steps, body.trace.segments.len());
+    say!("{} after {} steps in {} segments", body.outcome, body.trace.steps, body.trace.segments.len());
     for result in &body.results {
-        eprintln!("  {}  {}  {}", out.join(&result.name).display(), Bytes(result.size), result.cid);
+        say!("  {}  {}  {}", out.join(&result.name).display(), Bytes(result.size), result.cid);
     }
     let curve = |values: &[f64]| io::stderr().is_terminal().then(|| metrics::sparkline(values, 40) + " ");
     for (name, values) in metrics::series(&points) {
-        eprintln!("  {} {}{}", printable(name), curve(&values).unwrap_or_default(), metrics[name]);
+        say!("  {} {}{}", printable(name), curve(&values).unwrap_or_default(), metrics[name]);
     }
-    eprintln!("  receipt  {}", receipt.cid);
+    say!("  receipt  {}", receipt.cid);
     if let Some(slot) = submission.as_ref().and_then(|submission| submission["slot"].as_str()) {
-        eprintln!("  submitted as slot {slot}; keep data and home until `fedmkt claim` has collected the reward");
+        say!("  submitted as slot {slot}; keep data and home until `fedmkt claim` has collected the reward");
     }
     if arguments.json {
         let results: Vec<Value> = body

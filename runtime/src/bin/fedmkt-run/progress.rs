@@ -43,7 +43,7 @@ impl Progress {
     fn line(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            None => say!("{line}"),
         }
     }
 
@@ -86,7 +86,7 @@ impl Observer for Progress {
             bar.set_message(self.shown.clone());
         } else if self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
-            eprintln!("step {steps} of at most {}  {}", self.most_steps, self.shown);
+            say!("step {steps} of at most {}  {}", self.most_steps, self.shown);
         }
     }
 
