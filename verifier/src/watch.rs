@@ -13,7 +13,7 @@
 //!
 //! - [`policy`]: what is checked, put up and voted on; [`evidence`]: job and data of a submission.
 //! - [`work`]: what takes long; [`challenges`] and [`committee`]: moves.
-//! - [`audits`]: what auditors see to.
+//! - [`audits`]: what auditors see to; [`refusals`]: moves that cost coins in vain.
 //! - [`database`]: what was found and done; [`metrics`] and [`http`]: how the daemon is, for others.
 
 pub mod audits;
@@ -24,6 +24,7 @@ pub mod evidence;
 pub mod http;
 pub mod metrics;
 pub mod policy;
+pub mod refusals;
 pub mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,14 +32,14 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender as Tell, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider;
-use alloy::rpc::types::{Filter, Log};
+use alloy::rpc::types::{Filter, Log, TransactionReceipt};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::transports::RpcError;
 use anyhow::Context;
@@ -54,7 +55,8 @@ use rustix::fs::FlockOperation;
 use database::{Checked, Finding, Search, State, now};
 use metrics::{Metrics, count};
 use policy::Offer;
-use work::{Found, Place, Subject, Task};
+use refusals::Refusals;
+use work::{Found, Place, Subject, Task, Turn};
 
 /// How often the daemon looks whether something has come of a task or it is to end.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -62,6 +64,9 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// How long before the end of a window it is no longer waited for files that nobody has, in seconds; at most a quarter of
 /// the window.
 const MARGIN: u64 = 600;
+
+/// So long a check may wait for files while others wait for its place. A node may have to look for a block that long.
+const TURN: Duration = Duration::from_secs(600);
 
 /// How many blocks of events are asked for at first. Nodes that take fewer say so.
 const SPAN: u64 = 10_000;
@@ -106,9 +111,29 @@ struct AtWork {
     slot: B256,
     /// Whether it uses the folder of the slot's run.
     uses_run: bool,
-    /// Becomes true when something with a deadline waits for that folder.
-    gives_way: Arc<AtomicBool>,
+    /// Whether it takes one of the places for checks.
+    is_check: bool,
+    since: Instant,
+    turn: Arc<Turn>,
     thread: JoinHandle<()>,
+}
+
+impl AtWork {
+    fn give_way(&self) {
+        self.turn.gives_way.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The check that waits for files for the longest time, if it has had its turn. Whoever gives files slowly must not keep others
+/// from being checked; what has come is kept.
+fn slowest<'a>(checks: impl Iterator<Item = &'a AtWork>, now: Instant) -> Option<&'a AtWork> {
+    let waits = |task: &&AtWork| task.turn.waits.load(Ordering::Relaxed) && now.duration_since(task.since) >= TURN;
+    checks.filter(waits).min_by_key(|task| task.since)
+}
+
+/// Sorts what is due: whatever has not had a turn, or not for long, is first.
+fn in_turn<T>(due: &mut [T], begun: impl Fn(&T) -> Option<Instant>) {
+    due.sort_by_key(begun);
 }
 
 /// A verifier at work.
@@ -127,6 +152,9 @@ pub struct Watcher<'a> {
     choices: BTreeMap<B256, challenges::Ready>,
     /// Challenges for which no choice could be computed: how often, and when to try again, in seconds since 1970.
     stuck: BTreeMap<B256, (u32, u64)>,
+    refusals: Refusals,
+    /// When the last check of a slot began.
+    begun: BTreeMap<B256, Instant>,
     /// What tasks have told and could not be written down yet.
     unkept: VecDeque<(B256, Found)>,
     follower: Follower,
@@ -180,6 +208,8 @@ impl<'a> Watcher<'a> {
             told,
             choices: BTreeMap::new(),
             stuck: BTreeMap::new(),
+            refusals: Refusals::default(),
+            begun: BTreeMap::new(),
             unkept: VecDeque::new(),
             follower,
         })
@@ -274,6 +304,7 @@ impl<'a> Watcher<'a> {
     fn submissions(&mut self, view: &View) -> anyhow::Result<()> {
         let known: BTreeMap<B256, Checked> =
             self.state.checked()?.into_iter().map(|checked| (checked.slot, checked)).collect();
+        let mut all_due = Vec::new();
         for slot in view.board.slots.values() {
             let Some(subject) = view.subject(slot.id) else { continue };
             let before = known.get(&slot.id).filter(|known| known.trace_root == subject.run.traceRoot);
@@ -313,9 +344,11 @@ impl<'a> Watcher<'a> {
                 _ => None,
             };
             let in_time = slot.ending.is_none() && slot.challenge_until >= view.block.time;
-            if let Some(task) = due.filter(|_| in_time) {
-                self.begin(subject, task);
-            }
+            all_due.extend(due.filter(|_| in_time).map(|task| (subject, task)));
+        }
+        in_turn(&mut all_due, |(subject, _)| self.begun.get(&subject.slot).copied());
+        for (subject, task) in all_due {
+            self.begin(subject, task);
         }
         Ok(())
     }
@@ -358,27 +391,32 @@ impl<'a> Watcher<'a> {
         let is_check = matches!(task, Task::Check { .. } | Task::Look { .. });
         if uses_run && !is_check {
             // A check of the same run takes long, and has no deadline.
-            self.at_work.values().filter(|task| same_run(task)).for_each(|task| {
-                task.gives_way.store(true, Ordering::Relaxed);
-            });
+            self.at_work.values().filter(|task| same_run(task)).for_each(AtWork::give_way);
         }
-        let is_full = is_check && self.at_work.len() >= self.place.policy.limits.at_once;
-        if is_busy || is_full {
+        if is_busy {
             return;
+        }
+        if is_check {
+            let checks = || self.at_work.values().filter(|task| task.is_check);
+            if checks().count() >= self.place.policy.limits.at_once {
+                slowest(checks(), Instant::now()).inspect(|task| task.give_way());
+                return;
+            }
+            self.begun.insert(subject.slot, Instant::now());
         }
         let (place, tell, slot) = (self.place.clone(), self.tell.clone(), subject.slot);
         let its_name = name.clone();
-        let gives_way = Arc::new(AtomicBool::new(false));
-        let is_wanted = gives_way.clone();
+        let (turn, since) = (Arc::new(Turn::default()), Instant::now());
+        let its_turn = turn.clone();
         let thread = std::thread::spawn(move || {
             // Else the task would count as at work for ever.
-            let worked = catch_unwind(AssertUnwindSafe(|| place.work(&subject, &task, &is_wanted)));
+            let worked = catch_unwind(AssertUnwindSafe(|| place.work(&subject, &task, &its_turn)));
             let found = worked.unwrap_or_else(|_| Some(task.failed(subject.run.traceRoot)));
             // Nobody listens any more when everything ends.
             let _ = tell.send((its_name, slot, found));
         });
         tracing::debug!("{name}");
-        self.at_work.insert(name, AtWork { slot, uses_run, gives_way, thread });
+        self.at_work.insert(name, AtWork { slot, uses_run, is_check, since, turn, thread });
         self.metrics.tasks.store(self.at_work.len() as i64, Ordering::Relaxed);
     }
 
@@ -445,8 +483,14 @@ impl<'a> Watcher<'a> {
 
     /// Makes a move; if it is refused, tells so and goes on. Whether it was made.
     fn moves(&self, slot: B256, name: &str, to: Address, call: Vec<u8>) -> bool {
-        match self.sender().send(name, to, call) {
-            Ok(receipt) => {
+        self.told(slot, name, self.sender().send(name, to, call).map(Some))
+    }
+
+    /// Tells what came of a move. Whether it was made.
+    fn told(&self, slot: B256, name: &str, sent: anyhow::Result<Option<TransactionReceipt>>) -> bool {
+        match sent {
+            Ok(None) => false,
+            Ok(Some(receipt)) => {
                 self.note_if_possible(slot, &format!("sent `{name}`, {} gas", receipt.gas_used));
                 true
             }
@@ -459,14 +503,52 @@ impl<'a> Watcher<'a> {
         }
     }
 
+    /// Does something of this name that foreign code has a part in, as a token or an arbitrator, unless it was refused so
+    /// often in blocks that it is given up, or not long ago. `None` when nothing was done. What is urgent and was refused
+    /// before it cost anything is not put off.
+    fn carefully<T>(
+        &self,
+        name: &str,
+        is_urgent: bool,
+        act: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<Option<T>> {
+        if !self.refusals.allow(name, now()) {
+            return Ok(None);
+        }
+        let before = self.sent()?;
+        let done = act();
+        let is_paid = done.is_err() && self.sent().is_ok_and(|after| after > before);
+        if done.is_ok() {
+            self.refusals.made(name);
+        } else if (is_paid || !is_urgent) && self.refusals.refused(name, is_paid) {
+            tracing::warn!(
+                "`{name}` was refused in {} blocks, which cost coins: it is given up until this program begins anew",
+                refusals::MOST
+            );
+        }
+        done.map(Some)
+    }
+
+    /// How many transactions of this account are in blocks.
+    fn sent(&self) -> anyhow::Result<u64> {
+        self.chain.ask(self.chain.node().get_transaction_count(self.account()))
+    }
+
+    /// Gets what is owed, as [`Self::moves`]. Whether it did.
+    fn gets(&self, slot: B256, name: &str, from: Address, call: Vec<u8>) -> bool {
+        let sent = self.carefully(name, false, || {
+            self.sender().do_again(name)?;
+            self.sender().send(name, from, call)
+        });
+        self.told(slot, name, sent)
+    }
+
     /// Fetches what the market owes this verifier in a token. Whether nothing is owed any more.
     fn collect(&self, slot: B256, token: Address) -> anyhow::Result<bool> {
         let owed = self.chain.owed(token, self.account())?;
         if owed > U256::ZERO {
-            let name = format!("withdraw {token}");
-            self.sender().do_again(&name)?;
             let call = self.chain.market().withdraw(token, self.account()).calldata().to_vec();
-            return Ok(self.moves(slot, &name, self.chain.market, call));
+            return Ok(self.gets(slot, &format!("withdraw {token}"), self.chain.market, call));
         }
         Ok(true)
     }
@@ -494,6 +576,7 @@ impl<'a> Watcher<'a> {
                 std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
                 removed = true;
             }
+            self.begun.remove(&slot.id);
             removed |= slot.submission.as_ref().is_some_and(|(run, _)| self.place.entrusted.forget(run.runId));
         }
         pin(&FolderStore::new(&self.place.store), &self.state, &home.jobs()?, &jobs)?;
@@ -550,6 +633,31 @@ mod tests {
     use fedmkt_store::files;
 
     use super::*;
+
+    #[test]
+    fn whoever_waits_long_for_files_makes_room_and_is_the_last_to_go_on() {
+        let now = Instant::now() + 3 * TURN;
+        let check = |waits: bool, age| AtWork {
+            slot: B256::ZERO,
+            uses_run: true,
+            is_check: true,
+            since: now - age,
+            turn: Arc::new(Turn { waits: waits.into(), ..Turn::default() }),
+            thread: std::thread::spawn(|| {}),
+        };
+        let young = [check(true, TURN / 2), check(false, 3 * TURN)];
+        assert!(slowest(young.iter(), now).is_none(), "whoever computes, or has not waited for long, goes on");
+        let old = [check(true, TURN), check(true, 2 * TURN), check(false, 3 * TURN)];
+        assert_eq!(slowest(young.iter().chain(&old), now).map(|task| task.since), Some(now - 2 * TURN));
+
+        let mut due = ["had a turn", "had one before", "had none"];
+        in_turn(&mut due, |due| match *due {
+            "had a turn" => Some(now),
+            "had one before" => Some(now - TURN),
+            _ => None,
+        });
+        assert_eq!(due, ["had none", "had one before", "had a turn"]);
+    }
 
     #[test]
     fn jobs_in_use_are_pinned_and_others_are_let_go_unless_somebody_else_pinned_them() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use alloy::primitives::B256;
 use cid::Cid;
 use fedmkt_core::image::Layout;
 use fedmkt_core::manifest::Manifest;
@@ -22,6 +23,7 @@ use fedmkt_store::{FolderStore, car, files, put_value};
 use fedmkt_test_kit::job::{stored, trainer};
 use fedmkt_verifier::qemu::Qemu;
 use fedmkt_verifier::step::Image;
+use fedmkt_verifier::watch::database::State;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -305,6 +307,26 @@ fn steps_are_replayed_in_qemu() {
     command.args(arguments).args(["--engine", "qemu"]);
     let done = Done::of(&command.output().expect("it starts")).is(0, &["2 of 61 steps replayed in QEMU", "about"]);
     assert_eq!(done.json.expect("an object")["replays"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn what_strangers_have_written_cannot_rewrite_the_screen() {
+    let (hostile, harmless) = ("free\u{1b}[2J\u{202e}\u{9b}", "free\\u{1b}[2J\\u{202e}\\u{9b}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join(hostile);
+    let tell = |command: &str| {
+        let mut program = Command::new(PROGRAM);
+        program.arg(command).arg("--data").arg(&data).stdin(Stdio::null()).output().expect("it starts")
+    };
+    let said = tell("history").stderr;
+    fs::create_dir(&data).expect("a folder");
+    State::of(&data).note(B256::ZERO, &format!("one line\n{hostile}")).expect("written");
+    let told = tell("history").stdout;
+    for text in [said, told] {
+        let text = String::from_utf8(text).expect("UTF-8");
+        assert!(text.contains(harmless) && !text.contains(hostile), "{text:?}");
+        assert!(!text.contains("\\u{a}"), "lines are as they were: {text:?}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use cid::Cid;
 
-use crate::{BlockStore, FolderStore, Network, StoreError};
+use crate::{BlockStore, FolderStore, Network, StoreError, Until};
 
 /// A folder of blocks that gets what it lacks from elsewhere, and keeps it.
 ///
@@ -17,6 +17,13 @@ impl CachedStore {
     /// The blocks of `folder`, and of `network` if there is one.
     pub fn new(folder: FolderStore, network: Option<Network>) -> Self {
         Self { folder, network }
+    }
+
+    /// The same store, whose network is waited for only until then ([`Network::until`]). What the folder has can still be
+    /// had afterwards.
+    #[must_use]
+    pub fn until(self, until: Until) -> Self {
+        Self { network: self.network.map(|network| network.until(until)), ..self }
     }
 
     /// The folder.

@@ -38,7 +38,7 @@ pub use address::{NotACid, parse_cid};
 pub use cached::CachedStore;
 pub use folder::{Collected, FolderStore, Verified};
 pub use location::home;
-pub use network::{Endpoint, Failure, Kubo, Network, NotAnEndpoint, Patience, Tried, Uploaded};
+pub use network::{Ended, Endpoint, Failure, Kubo, Network, NotAnEndpoint, Patience, Tried, Until, Uploaded};
 
 /// The most bytes of a block: what IPFS nodes exchange.
 pub const MAX_BLOCK_BYTES: usize = 2 << 20;
@@ -123,6 +123,14 @@ pub enum StoreError {
         cid: Cid,
         /// What became of asking others.
         tried: Box<[Tried]>,
+    },
+    /// It took as long as it may, or was stopped, before a block was there.
+    #[error("block {cid} is not there yet, and it is no longer waited for: {why}")]
+    Ended {
+        /// The block, or what it is below of.
+        cid: Cid,
+        /// Why not.
+        why: Ended,
     },
     /// A node did not do what it was asked for.
     #[error("cannot {doing} {endpoint}: {why}")]

@@ -21,10 +21,12 @@ mod client;
 mod endpoint;
 mod kubo;
 mod stream;
+mod until;
 
 pub use client::{Failure, Patience};
 pub use endpoint::{Endpoint, NotAnEndpoint};
 pub use kubo::{Kubo, Uploaded};
+pub use until::{Ended, Until};
 
 use client::{Client, Kind};
 use stream::Stream;
@@ -88,6 +90,7 @@ pub struct Network {
     /// The node first.
     backends: Vec<Arc<Client>>,
     patience: Patience,
+    until: Until,
     runtime: &'static Runtime,
 }
 
@@ -112,7 +115,14 @@ impl Network {
         for gateway in gateways {
             backends.push(Arc::new(Client::new(Kind::Gateway, gateway, patience)?));
         }
-        Ok(Self { node, backends, patience, runtime: runtime()? })
+        Ok(Self { node, backends, patience, until: Until::default(), runtime: runtime()? })
+    }
+
+    /// The same network, which is asked for blocks only until then. All that it does counts, also what was begun before:
+    /// an end is noticed within a moment, whatever the other side does. Uploads by [`Self::node`] have no such end.
+    #[must_use]
+    pub fn until(self, until: Until) -> Self {
+        Self { until, ..self }
     }
 
     /// The node, which takes uploads.
@@ -136,8 +146,9 @@ impl Network {
         if cid.hash().code() == IDENTITY {
             return Ok(cid.hash().digest().to_vec());
         }
-        let task = race(self.backends(), self.patience, *cid);
-        wait(self.runtime, task).map_err(|tried| self.unavailable(cid, tried))
+        let (race, until) = (race(self.backends(), self.patience, *cid), self.until.clone());
+        let block = wait(self.runtime, async move { until.wait_for(race).await });
+        block.map_err(|why| StoreError::Ended { cid: *cid, why })?.map_err(|tried| self.unavailable(cid, tried))
     }
 
     fn unavailable(&self, cid: &Cid, mut tried: Vec<Tried>) -> StoreError {
@@ -155,9 +166,10 @@ impl Network {
     ///
     /// # Errors
     /// When a block cannot be had or is malformed, the store cannot take it, or all blocks below `root`, with those that
-    /// the store has, have more than `most_bytes`.
+    /// the store has, have more than `most_bytes`; and when it has taken as long as it may ([`Self::until`]).
     pub fn fetch(&self, store: &FolderStore, root: &Cid, most_bytes: u64) -> Result<(), StoreError> {
-        let mut fetch = Fetch { store, root: *root, most_bytes, bytes: 0, blocks: 0, counted: BTreeSet::new() };
+        let (until, counted) = (&self.until, BTreeSet::new());
+        let mut fetch = Fetch { store, root: *root, most_bytes, until, bytes: 0, blocks: 0, counted };
         let mut walked = BTreeSet::new();
         let mut open = vec![version_1(root)];
         let mut archives = true;
@@ -186,9 +198,12 @@ impl Network {
     fn archive(&self, fetch: &mut Fetch<'_>, cid: &Cid) -> Result<bool, StoreError> {
         let before = fetch.counted.len();
         for backend in self.backends() {
-            let (wanted, client) = (*cid, backend.clone());
-            let stream = wait(self.runtime, async move { client.archive(&wanted).await.map(Stream::of) });
-            let taken = match stream {
+            let (wanted, client, until) = (*cid, backend.clone(), self.until.clone());
+            let stream = wait(self.runtime, async move {
+                let long = until.wait_for(client.archive(&wanted)).await;
+                long.map(|long| long.map(|long| Stream::of(long, until)))
+            });
+            let taken = match stream.map_err(|why| StoreError::Ended { cid: *cid, why })? {
                 Ok(stream) => fetch.take_archive(cid, stream),
                 Err(failure) => Err(Trouble::Backend(failure)),
             };
@@ -219,9 +234,10 @@ impl Network {
                 && let Some(cid) = wanted.next()
             {
                 let (sender, race) = (sender.clone(), race(self.backends(), self.patience, cid));
+                let until = self.until.clone();
                 self.runtime.spawn(async move {
                     // Nobody waits when another block cannot be had.
-                    let _ = sender.send((cid, race.await));
+                    let _ = sender.send((cid, until.wait_for(race).await));
                 });
                 under_way += 1;
             }
@@ -230,6 +246,7 @@ impl Network {
             }
             let (cid, block) = receiver.recv().expect("there is a sender here");
             under_way -= 1;
+            let block = block.map_err(|why| StoreError::Ended { cid, why })?;
             let block = block.map_err(|tried| self.unavailable(&cid, tried))?;
             fetch.store.put_verified(&cid, &block)?;
             let links = fetch.take(&cid, &block)?;
@@ -270,6 +287,7 @@ struct Fetch<'a> {
     store: &'a FolderStore,
     root: Cid,
     most_bytes: u64,
+    until: &'a Until,
     /// Bytes of the blocks that were counted.
     bytes: u64,
     /// Those blocks, and links to others.
@@ -302,7 +320,9 @@ impl Fetch<'_> {
         Ok(lacking >= MANY_PARTS)
     }
 
+    /// Every block comes by here, wherever it is from.
     fn count(&mut self, cid: &Cid, bytes: u64, links: usize) -> Result<(), StoreError> {
+        self.until.check().map_err(|why| StoreError::Ended { cid: *cid, why })?;
         if !self.counted.insert(version_1(cid)) {
             return Ok(());
         }
@@ -328,6 +348,7 @@ impl Fetch<'_> {
     /// Takes blocks as long as they lie below `top` and come after what links to them.
     fn take_archive(&mut self, top: &Cid, stream: impl io::Read) -> Result<(), Trouble> {
         let (mut wanted, mut taken) = (BTreeSet::from([*top]), BTreeSet::new());
+        let of_stream = |error| of_stream(top, error);
         let mut reader = car::Reader::new(stream).map_err(of_stream)?;
         let (mut repeated, mut repeated_bytes) = (0, 0);
         while let Some(section) = reader.next().map_err(of_stream)? {
@@ -357,7 +378,12 @@ impl Fetch<'_> {
 }
 
 /// Blame for an archive that cannot be read on.
-fn of_stream(error: StoreError) -> Trouble {
+fn of_stream(cid: &Cid, error: StoreError) -> Trouble {
+    if let StoreError::Stream(_, error) = &error
+        && let Some(why) = error.get_ref().and_then(|error| error.downcast_ref::<Ended>())
+    {
+        return Trouble::Ours(StoreError::Ended { cid: *cid, why: *why });
+    }
     let failure = match &error {
         StoreError::Stream(_, error) => error.get_ref().and_then(|error| error.downcast_ref::<Failure>()).cloned(),
         // One that was cut short between two pieces.

@@ -67,7 +67,10 @@ impl Watcher<'_> {
         // Before the bond is put up: it must be fetched again, whatever happens to this process.
         self.state.set_request(id, true)?;
         let call = self.chain.market().requestAudit(id).calldata().to_vec();
-        pay(&self.sender(), &format!("request {id}"), token, U256::from(bond), call)?;
+        let name = format!("request {id}");
+        if self.carefully(&name, true, || pay(&self.sender(), &name, token, U256::from(bond), call))?.is_none() {
+            return Ok(());
+        }
         count(&self.metrics.requested);
         self.note(id, &format!("an audit was asked for, with a bond of {bond}"))
     }

@@ -73,7 +73,9 @@ impl Watcher<'_> {
             tracing::warn!(slot = %id, "not challenged: the bond is {bond}, of {}: the policy does not allow it", job.terms.token);
             return Ok(());
         }
-        let challenge = dispute::open(&self.sender(), job, slot, kind)?;
+        let name = format!("challenge {id} {kind}");
+        let opened = self.carefully(&name, true, || dispute::open(&self.sender(), job, slot, kind))?;
+        let Some(challenge) = opened else { return Ok(()) };
         count(&self.metrics.opened);
         self.note(id, &format!("challenge {challenge} of kind {kind} opened, with a bond of {bond}"))
     }
@@ -120,13 +122,13 @@ impl Watcher<'_> {
         let is_over = challenge.deadline < view.block.time;
         let is_void = self.chain.call(self.chain.market().getSlot(slot))?.state != SUBMITTED;
         if is_void || is_over {
-            let moved = dispute::conclude(&self.sender(), id)?;
+            let moved = self.carefully(&format!("conclude {id}"), true, || dispute::conclude(&self.sender(), id))?;
             return self.moved(slot, &format!("challenge {id}: concluded"), moved);
         }
         match challenge.state {
             State::WantsChoice => self.choose(&subject, known, challenge),
             State::WantsRuling if dispute::answer(self.chain, &subject.terms, id)?.is_some() => {
-                let moved = dispute::resolve(&self.sender(), id)?;
+                let moved = self.carefully(&format!("resolve {id}"), true, || dispute::resolve(&self.sender(), id))?;
                 self.moved(slot, &format!("challenge {id}: resolved by the arbitrator's answer"), moved)
             }
             // The client has time, or the arbitrator.
@@ -154,15 +156,19 @@ impl Watcher<'_> {
         let moved = dispute::choose(&self.sender(), &subject.run, id, &leaves, chosen.index as usize)?;
         self.choices.remove(&id);
         let (first, last) = (level.first, level.first + level.steps - 1);
-        self.moved(slot, &format!("challenge {id}: part {} of steps {first} to {last} named", chosen.index), moved)
+        self.moved(
+            slot,
+            &format!("challenge {id}: part {} of steps {first} to {last} named", chosen.index),
+            Some(moved),
+        )
     }
 
-    /// Writes down that a move was made.
-    fn moved(&self, slot: B256, what: &str, moved: Moved) -> anyhow::Result<()> {
+    /// Writes down that a move was made, if it was.
+    fn moved(&self, slot: B256, what: &str, moved: Option<Moved>) -> anyhow::Result<()> {
         match moved {
-            Moved::Yes => self.note(slot, what),
-            // Somebody was faster, or the look was at an older block.
-            Moved::NotWanted(_) => Ok(()),
+            Some(Moved::Yes) => self.note(slot, what),
+            // Somebody was faster, the look was at an older block, or it was refused too often.
+            Some(Moved::NotWanted(_)) | None => Ok(()),
         }
     }
 }

@@ -244,7 +244,8 @@ impl Watcher<'_> {
             // The chain's time may not be that of this computer.
             let left = until.saturating_sub(view.block.time);
             let commit_time = self.chain.call(contract.commitTime())?.into();
-            let absence = Absence { until: gives_up(now(), left, commit_time), round };
+            let (until, end) = (gives_up(now(), left, commit_time), now() + left);
+            let absence = Absence { until, end, round };
             // At the end there is no time for pauses.
             if asked.trouble.as_ref().is_some_and(|(_, next)| *next > now()) && now() < absence.until {
                 return Ok(());
@@ -312,11 +313,11 @@ impl Watcher<'_> {
             }
             if !vote.stakeReturned {
                 let call = contract.returnStake(question, number, me).calldata().to_vec();
-                self.moves(slot, &format!("return {question} {number}"), asked.committee, call);
+                self.gets(slot, &format!("return {question} {number}"), asked.committee, call);
             }
             if number == last && !vote.feeReturned && fee_taken {
                 let call = contract.payFee(question, me).calldata().to_vec();
-                self.moves(slot, &format!("fee {question}"), asked.committee, call);
+                self.gets(slot, &format!("fee {question}"), asked.committee, call);
             }
         }
         Ok(())
@@ -340,10 +341,11 @@ impl Watcher<'_> {
         }
         if challenge.ruled && !fee_taken {
             let call = contract.takeFee(question).calldata().to_vec();
-            self.moves(asked.slot, &format!("take fee {question}"), asked.committee, call);
-            return Ok(true);
+            self.gets(asked.slot, &format!("take fee {question}"), asked.committee, call);
         }
-        Ok(!vote.stakeReturned || (challenge.ruled && !vote.feeReturned))
+        let is_given_up =
+            ["take fee", "fee"].iter().any(|what| self.refusals.is_given_up(&format!("{what} {question}")));
+        Ok(!vote.stakeReturned || (challenge.ruled && !vote.feeReturned && !is_given_up))
     }
 }
 

@@ -17,10 +17,11 @@ use fedmkt_core::tree::{self, RootBuilder, keccak256};
 use fedmkt_market::submission::{self, ENCRYPTED, most_overhead};
 use fedmkt_runtime::auditor::AuditorKeys;
 use fedmkt_runtime::home::Home;
-use fedmkt_runtime::job::{Job, Reference};
+use fedmkt_runtime::job::{Job, LoadError, Reference};
 use fedmkt_runtime::packed::Packed;
 use fedmkt_store::files::{FileReader, visit_tree};
-use fedmkt_store::{BlockStore, CachedStore, Counted, Failure, StoreError, Tried};
+use fedmkt_store::job::JobError;
+use fedmkt_store::{BlockStore, CachedStore, Counted, Ended, Failure, StoreError, Tried};
 
 use crate::rerun::Claim;
 
@@ -45,6 +46,12 @@ pub enum Missing {
     /// Everybody who could be asked says that the data is not there. It may be there later.
     #[error("the data cannot be had: {0}")]
     Absent(String),
+    /// The data comes, or is looked for, and was not all there when the time for it was over.
+    #[error("the data does not come in time: {0}")]
+    Late(String),
+    /// It was not waited for: something else is to be done, or everything is to end.
+    #[error("it was stopped")]
+    Stopped,
     /// This verifier cannot tell, for a reason that is its own: its policy, its store, its network. Nobody is blamed.
     #[error("this verifier cannot get the data: {0}")]
     Ours(String),
@@ -79,7 +86,11 @@ pub fn has_capsule(folder: &Path, run: &Run) -> bool {
 /// When it cannot be had or is another.
 pub fn job(terms: &Terms, store: &CachedStore, home: &Home) -> Result<Job, Missing> {
     let cid = terms::job_cid(terms);
-    let job = Job::load(&Reference::Cid(cid), store, home).map_err(|error| Missing::Job(error.to_string()))?;
+    let job = Job::load(&Reference::Cid(cid), store, home).map_err(|error| match error {
+        LoadError::Store(StoreError::Ended { why: Ended::Stopped, .. })
+        | LoadError::Job(JobError::Store(StoreError::Ended { why: Ended::Stopped, .. })) => Missing::Stopped,
+        error => Missing::Job(error.to_string()),
+    })?;
     let differences = terms::differences(terms, &cid, &job.manifest, job.root());
     match differences.first() {
         None => Ok(job),
@@ -287,8 +298,8 @@ fn with_inner_blocks(bytes: u64) -> u64 {
     bytes.saturating_add(bytes / 64 + (1 << 20))
 }
 
-/// What is too long, or no file, will never be what was committed to. What nobody has is absent. All else may be the fault of
-/// this computer. `by_policy` says that the limit is this verifier's, not the job's.
+/// What is too long, or no file, will never be what was committed to. What nobody has is absent, what was not all there in
+/// time is late. All else may be the fault of this computer. `by_policy` says that the limit is this verifier's, not the job's.
 fn unusable(error: &StoreError, by_policy: bool) -> Missing {
     match error {
         StoreError::TooMuch { .. } if by_policy => Missing::Ours(format!("{error}, and the policy allows no more")),
@@ -296,6 +307,8 @@ fn unusable(error: &StoreError, by_policy: bool) -> Missing {
             Missing::Other(error.to_string())
         }
         StoreError::File { .. } => Missing::Disk(io::Error::other(error.to_string())),
+        StoreError::Ended { why: Ended::Stopped, .. } => Missing::Stopped,
+        StoreError::Ended { .. } => Missing::Late(error.to_string()),
         StoreError::Unavailable { tried, .. } if nobody_has(tried) => Missing::Absent(error.to_string()),
         error => Missing::Ours(error.to_string()),
     }
@@ -398,6 +411,13 @@ mod tests {
             let missing = unusable(&unavailable(&failures), false);
             assert!(matches!(missing, Missing::Ours(_)), "{failures:?}: {missing}");
         }
+    }
+
+    #[test]
+    fn what_does_not_come_in_time_is_late_and_what_is_stopped_is_nothing() {
+        let ended = |why| StoreError::Ended { cid: Cid::default(), why };
+        assert!(matches!(unusable(&ended(Ended::Late), false), Missing::Late(_)));
+        assert!(matches!(unusable(&ended(Ended::Stopped), false), Missing::Stopped));
     }
 
     #[test]

@@ -8,8 +8,10 @@ mod going_back;
 mod lies;
 mod limits;
 mod net;
+mod refused;
 mod requests;
 mod shown;
+mod slow;
 mod verifier;
 mod withheld;
 

@@ -186,6 +186,11 @@ impl Net {
         self.ask(DevTokenInstance::new(self.token, self.provider(Party::Other)).balanceOf(account)).saturating_to()
     }
 
+    /// Puts other code where a contract is.
+    pub fn set_code(&self, contract: Address, code: Bytes) {
+        self.wait(async { self.provider(Party::Other).anvil_set_code(contract, code).await }).expect("other code");
+    }
+
     /// Lets the chain's time pass.
     pub fn pass(&self, seconds: u64) {
         let provider = self.provider(Party::Other);

@@ -7,13 +7,14 @@ use std::process::{Child, Command, Output, Stdio};
 use alloy::primitives::{Address, B256};
 use alloy::signers::k256::elliptic_curve::rand_core::OsRng;
 use alloy::signers::local::PrivateKeySigner;
-use fedmkt_store::FolderStore;
+use fedmkt_store::{Endpoint, FolderStore};
 use fedmkt_test_kit::gateway::Gateway;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::lies::PROGRAM;
 use crate::net::Net;
+use crate::until;
 
 /// Makes somebody with coins and tokens whose home is in this folder: the account, and what its programs are told.
 pub fn party(net: &Net, folder: &Path) -> (Address, Vec<(&'static str, String)>) {
@@ -66,8 +67,13 @@ impl Verifier {
 
     /// One that has a store of its own and gets blocks from a gateway.
     pub fn with_gateway(net: &Net, gateway: &Gateway, policy: &str) -> Self {
+        Self::with_blocks_from(net, &gateway.endpoint, policy)
+    }
+
+    /// The same with whatever is at this address.
+    pub fn with_blocks_from(net: &Net, gateway: &Endpoint, policy: &str) -> Self {
         let mut verifier = Self::new(net, Path::new("store"), policy);
-        verifier.settings.push(("FEDMKT_GATEWAYS", gateway.endpoint.to_string()));
+        verifier.settings.push(("FEDMKT_GATEWAYS", gateway.to_string()));
         verifier
     }
 
@@ -139,7 +145,12 @@ impl Verifier {
         let mut process = self.process.take().expect("it runs");
         // SAFETY: the process is a child that was not waited for.
         unsafe { libc::kill(process.id() as i32, libc::SIGTERM) };
-        process.wait().expect("ended").code()
+        let mut ended = None;
+        until("the verifier ends", || {
+            ended = process.try_wait().expect("a child");
+            ended.is_some()
+        });
+        ended.expect("it has ended").code()
     }
 
     pub fn log(&self) -> String {

@@ -2,12 +2,13 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 
 use bytes::{Buf, Bytes};
 use tokio::sync::Semaphore;
 
 use super::client::{Failure, Long};
+use super::until::{MOMENT, Until};
 
 /// Pieces that may wait to be read.
 const PIECES: usize = 64;
@@ -17,11 +18,12 @@ pub(super) struct Stream {
     pieces: Receiver<Result<Bytes, Failure>>,
     room: Arc<Semaphore>,
     piece: Bytes,
+    until: Until,
 }
 
 impl Stream {
     /// Must be called on a thread of a runtime.
-    pub fn of(mut long: Long) -> Self {
+    pub fn of(mut long: Long, until: Until) -> Self {
         let (sender, pieces) = mpsc::channel();
         let room = Arc::new(Semaphore::new(PIECES));
         let taken = room.clone();
@@ -40,17 +42,19 @@ impl Stream {
                 }
             }
         });
-        Self { pieces, room, piece: Bytes::new() }
+        Self { pieces, room, piece: Bytes::new(), until }
     }
 }
 
 impl Read for Stream {
-    /// Errors hold a [`Failure`].
+    /// Errors hold a [`Failure`], or why it is no longer waited.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() {
-            match self.pieces.recv() {
+            self.until.check().map_err(io::Error::other)?;
+            match self.pieces.recv_timeout(MOMENT) {
                 Ok(piece) => self.piece = piece.map_err(io::Error::other)?,
-                Err(mpsc::RecvError) => return Ok(0),
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return Ok(0),
             }
             self.room.add_permits(1);
         }

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use cid::Cid;
 use fedmkt_core::unixfs::{DAG_PB, RAW, block_cid};
 use fedmkt_store::{
-    BlockStore, CachedStore, Endpoint, Failure, FolderStore, Kubo, Network, Patience, StoreError, Tried, car, files,
+    BlockStore, CachedStore, Ended, Endpoint, Failure, FolderStore, Kubo, Network, Patience, StoreError, Tried, Until,
+    car, files,
 };
 use fedmkt_test_kit::dag_pb::{put_block, put_file};
 
@@ -363,6 +365,72 @@ fn an_archive_that_stops_coming_is_given_up() {
     done.expect("all blocks");
     assert_whole(&test, &source, &root);
     assert!((20..50).contains(&raw_requests(&stuck)), "{:?}", stuck.requests());
+}
+
+/// Whoever is this slow needs hours, but is never slow enough to be given up.
+const TRICKLE: (usize, Duration) = (8, Duration::from_millis(20));
+
+/// Up to a moment that comes soon.
+fn soon() -> Until {
+    Until::new(Some(Instant::now() + Duration::from_millis(300)), || false)
+}
+
+/// Until it was asked that often.
+fn asked(times: usize) -> Until {
+    let asked = AtomicUsize::new(0);
+    Until::new(None, move || asked.fetch_add(1, Ordering::Relaxed) >= times)
+}
+
+#[test]
+fn whoever_trickles_is_waited_for_up_to_a_moment_and_until_somebody_wants_to_stop() {
+    let source = test_store();
+    let trickled = |answer| match answer {
+        Answer::Whole(200, body) => Answer::Trickle(body, TRICKLE.0, TRICKLE.1),
+        other => other,
+    };
+    let root = small_parts(&source);
+    let archive = archive_of(&source, &root);
+    let folder = source.store.folder().to_owned();
+    let slow_blocks = Server::start(move |path| trickled(serve(&FolderStore::new(&folder), path)));
+    let slow_archives = archives(&source, move || trickled(Answer::Whole(200, archive.clone())));
+    let silent_archives = archives(&source, || Answer::Silence);
+    for server in [&slow_blocks, &slow_archives, &silent_archives] {
+        for (until, expected) in [(soon(), Ended::Late), (asked(5), Ended::Stopped)] {
+            let network = network(patience(), &[server]).until(until);
+            let (done, _) = fetch(&network, &root, MOST);
+            assert!(matches!(done, Err(StoreError::Ended { why, .. }) if why == expected), "{done:?}");
+            assert!(matches!(network.block(&root), Err(StoreError::Ended { why, .. }) if why == expected));
+        }
+    }
+}
+
+#[test]
+fn what_came_before_the_end_is_kept_and_nothing_is_asked_for_after_it() {
+    let source = test_store();
+    // Each is a file in a file, so that one comes after the other; all of them would take a minute.
+    let first = (put_block(&source.store, RAW, b"leaf"), 4);
+    let root = (0..300).fold(first, |below, _| (put_file(&source.store, &[below]), 4)).0;
+    let folder = source.store.folder().to_owned();
+    let server = Server::start(move |path| {
+        std::thread::sleep(Duration::from_millis(200));
+        serve(&FolderStore::new(&folder), path)
+    });
+    let test = test_store();
+    let store = |until| {
+        CachedStore::new(FolderStore::new(test.store.folder()), Some(network(patience(), &[&server]))).until(until)
+    };
+    // Each block comes in time: it is all of them that take too long.
+    let until = Until::new(Some(Instant::now() + Duration::from_secs(3)), || false);
+    let done = store(until).prepare(&root, MOST);
+    assert!(matches!(done, Err(StoreError::Ended { why: Ended::Late, .. })), "{done:?}");
+    let (kept, requests) = (test.store.blocks().expect("blocks").len(), server.requests().len());
+    assert!((1..300).contains(&kept), "{kept}");
+
+    let over = store(Until::new(None, || true));
+    assert!(matches!(over.get(&first.0), Err(StoreError::Ended { why: Ended::Stopped, .. })));
+    assert!(matches!(over.prepare(&root, MOST), Err(StoreError::Ended { why: Ended::Stopped, .. })));
+    assert_eq!(over.get(&root).expect("it is here"), source.store.get(&root).expect("a block"));
+    assert_eq!(server.requests().len(), requests);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use fedmkt_store::Endpoint;
 
@@ -19,6 +20,8 @@ pub enum Answer {
     Endless(Vec<u8>, Vec<u8>),
     /// Something, and then silence while the connection stays.
     Stuck(Vec<u8>),
+    /// A body of which so many bytes come at a time, and then a pause.
+    Trickle(Vec<u8>, usize, Duration),
     /// No answer while the connection stays.
     Silence,
 }
@@ -96,6 +99,13 @@ fn serve(mut connection: TcpStream, seen: &Mutex<Vec<String>>, answer: &dyn Fn(&
             connection.write_all(unknown.as_bytes())?;
             connection.write_all(&body)?;
             reader.read_line(&mut line).map(drop)
+        }
+        Answer::Trickle(body, bytes, pause) => {
+            connection.write_all(whole(200, "", body.len()).as_bytes())?;
+            body.chunks(bytes).try_for_each(|chunk| {
+                thread::sleep(pause);
+                connection.write_all(chunk)
+            })
         }
         // Until the other side closes the connection.
         Answer::Silence => reader.read_line(&mut line).map(drop),

@@ -12,6 +12,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser;
+use fedmkt_market::terminal::note;
 use fedmkt_runtime::message::sentence;
 use fedmkt_runtime::worker;
 
@@ -66,7 +67,8 @@ fn main() -> ExitCode {
                 Exit::Inconclusive => "inconclusive",
                 _ => "error",
             };
-            eprintln!("{word}: {}", sentence(&error));
+            // What strangers have written may be in it.
+            note(&format!("{word}: {}", sentence(&error)));
             ExitCode::from(exit as u8)
         }
     }

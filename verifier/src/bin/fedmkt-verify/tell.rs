@@ -6,6 +6,7 @@ use alloy::primitives::B256;
 use anyhow::anyhow;
 use fedmkt_market::dispute::Kind;
 use fedmkt_market::receipt::utc;
+use fedmkt_market::terminal::shown;
 use fedmkt_verifier::watch::database::{Asked, Challenged, State};
 use serde_json::json;
 
@@ -72,7 +73,8 @@ pub fn status(arguments: &arguments::Told) -> Outcome<()> {
     } else {
         (|| {
             for checked in &checked {
-                writeln!(out, "submission {}  {}  {}", checked.slot, ending(checked.ending), checked.finding)?;
+                let finding = shown(&checked.finding.to_string());
+                writeln!(out, "submission {}  {}  {finding}", checked.slot, ending(checked.ending))?;
             }
             for known in &challenges {
                 writeln!(out, "challenge  {}  {}: {}", known.challenge, known.kind, known.state)?;
@@ -98,7 +100,7 @@ pub fn history(arguments: &arguments::History) -> Outcome<()> {
     let told = if arguments.place.json {
         writeln!(out, "{:#}", json!(notes))
     } else {
-        notes.iter().try_for_each(|note| writeln!(out, "{}  {}  {}", utc(note.time), note.slot, note.text))
+        notes.iter().try_for_each(|note| writeln!(out, "{}  {}  {}", utc(note.time), note.slot, shown(&note.text)))
     };
     told.or_exit(Exit::Host)
 }
@@ -135,7 +137,8 @@ pub fn explain(arguments: &arguments::Explain) -> Outcome<()> {
         writeln!(out, "slot {slot}")?;
         if let Some(checked) = checked {
             writeln!(out, "  client {}, job {}", checked.client, checked.job)?;
-            writeln!(out, "  found: {}; the slot is {}", checked.finding, ending(checked.ending))?;
+            let finding = shown(&checked.finding.to_string());
+            writeln!(out, "  found: {finding}; the slot is {}", ending(checked.ending))?;
         }
         if let Some(known) = challenge {
             explain_challenge(&mut out, known)?;
@@ -147,12 +150,12 @@ pub fn explain(arguments: &arguments::Explain) -> Outcome<()> {
                 None => writeln!(out, "  this verifier has no answer yet")?,
                 Some(answer) => {
                     writeln!(out, "  this verifier says: {}", answer.says)?;
-                    writeln!(out, "  because: {}", answer.how)?;
+                    writeln!(out, "  because: {}", shown(&answer.how))?;
                 }
             }
         }
         writeln!(out, "what happened:")?;
-        notes.iter().try_for_each(|note| writeln!(out, "  {}  {}", utc(note.time), note.text))
+        notes.iter().try_for_each(|note| writeln!(out, "  {}  {}", utc(note.time), shown(&note.text)))
     };
     tell().or_exit(Exit::Host)
 }
