@@ -19,8 +19,9 @@ pub fn explain(data: &Bytes) -> Option<String> {
     CommitteeErrors::abi_decode(data).ok().map(|error| committee(&error))
 }
 
+/// A name as contracts have it. A stranger's may hold anything, also what moves a terminal's cursor.
 fn name(field: &B256) -> String {
-    String::from_utf8_lossy(field.as_slice()).trim_end_matches('\0').to_string()
+    String::from_utf8_lossy(field.as_slice()).trim_end_matches('\0').escape_debug().to_string()
 }
 
 /// Names of the values of a Solidity enum, by their numbers.
@@ -265,6 +266,9 @@ mod tests {
         let (value, least, most) = (U256::from(3), U256::from(4), U256::from(5));
         let refused = Market::BadTerm { field, value, least, most }.abi_encode().into();
         assert_eq!(explain(&refused).as_deref(), Some("the term `bond` is 3; it must be from 4 to 5"));
+        field[..4].copy_from_slice(b"\x1b[2J");
+        let refused = Market::BadTerm { field, value, least, most }.abi_encode().into();
+        assert_eq!(explain(&refused).as_deref(), Some("the term `\\u{1b}[2J` is 3; it must be from 4 to 5"));
         let slot = b256!("0x00000000000000000000000000000000000000000000000000000000000000aa");
         let refused = Market::WrongSlotState { slot, state: 8 }.abi_encode().into();
         assert_eq!(explain(&refused), Some(format!("slot {slot} is refuted")));

@@ -5,6 +5,9 @@ use alloy::primitives::U256;
 /// The most decimals with which amounts are written as numbers with a point; with more, digits are of no use to anybody.
 const MOST_DECIMALS: u8 = 36;
 
+/// In what the price of gas is given, in a coin's smallest unit.
+pub const GWEI: u128 = 1_000_000_000;
+
 /// The suffix of amounts that are given in a token's smallest unit.
 const UNITS: &str = "units";
 
@@ -29,6 +32,11 @@ impl Amount {
     /// An amount of the chain's own coin, in which gas is paid.
     pub fn coins(wei: U256) -> String {
         Self { symbol: "coins".into(), decimals: Some(18) }.amount(wei)
+    }
+
+    /// A price of gas.
+    pub fn gwei(wei: u128) -> String {
+        Self { symbol: "gwei".into(), decimals: Some(9) }.amount(U256::from(wei))
     }
 
     /// An amount, with its symbol.

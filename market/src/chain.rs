@@ -25,7 +25,7 @@ use fedmkt_contracts::market::Market::MarketInstance;
 use fedmkt_contracts::{code, refusal};
 use fedmkt_core::manifest::PROFILE;
 
-use crate::amount::Amount;
+use crate::amount::{Amount, GWEI};
 use crate::settings::Settings;
 use crate::transport::Bounded;
 
@@ -55,6 +55,10 @@ pub struct Chain {
     pub confirmations: u64,
     /// How long a transaction may be in no block.
     pub replace_after: Duration,
+    /// The most that a unit of gas may cost, in the coin's smallest unit.
+    pub most_fee: u128,
+    /// The most gas that a call may take.
+    pub most_gas: u64,
     tokens: Mutex<HashMap<Address, Amount>>,
 }
 
@@ -109,6 +113,8 @@ impl Chain {
             from_block: settings.get("from-block")?,
             confirmations: settings.get::<u64>("confirmations")?.max(1),
             replace_after: Duration::from_secs(settings.get("replace-after")?),
+            most_fee: u128::from(settings.get::<u64>("most-fee")?) * GWEI,
+            most_gas: settings.get("most-gas")?,
             tokens: Mutex::default(),
         };
         let place = url.host_str().unwrap_or("the node").to_owned();

@@ -66,6 +66,11 @@ pub fn written(journal: &Records, slot: B256) -> anyhow::Result<Taken> {
     found.with_context(|| format!("slot {slot} was not accepted from here: it is not in the journal"))
 }
 
+/// The name under which the journal has the CID of what a slot's client disclosed.
+pub fn disclosed(slot: B256) -> String {
+    format!("disclosed/{slot}")
+}
+
 /// The name of a slot in the journal.
 pub fn name(slot: B256) -> String {
     format!("slot/{slot}")

@@ -4,6 +4,9 @@
 //! before it is sent. A nonce can be used once, so that whatever is sent again with the same nonce, with the same or
 //! higher fees, happens at most once in all. What was begun and left gives way to what is begun next, so that nothing
 //! waits behind it.
+//!
+//! What a unit of gas costs and how much a call takes comes from the node, and nobody may be there to look at it: above the
+//! settings `most-fee` and `most-gas` nothing is signed.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +15,14 @@ use alloy::eips::eip2718::Encodable2718;
 use alloy::network::{TransactionBuilder, TxSignerSync};
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy::providers::Provider;
-use alloy::providers::utils::Eip1559Estimation;
+use alloy::providers::utils::{Eip1559Estimation, Eip1559Estimator, eip1559_default_estimator};
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::transports::RpcError;
 use anyhow::{anyhow, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::amount::{Amount, GWEI};
 use crate::chain::{Chain, sentence};
 use crate::permit;
 use crate::records::Records;
@@ -30,9 +34,15 @@ const MOST_REPLACEMENTS: usize = 12;
 /// How often a node must say that a transaction can come into no block.
 const MOST_DOUBTS: u32 = 10;
 
+/// Sums of a node's numbers up to this do not overflow.
+const MOST_SUMMED: u128 = u128::MAX >> 8;
+
 /// How long to wait before the node is asked again.
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
 const MOST_PAUSE: Duration = Duration::from_secs(4);
+
+/// How the names of records begin that hold what was [left](Sender::leave): then come its nonce and the name of the deed.
+const LEFT: &str = "transaction/left ";
 
 /// A transaction that may be on its way.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -47,6 +57,9 @@ struct OnItsWay {
     tip: u128,
     /// Of all that was sent with this nonce.
     hashes: Vec<B256>,
+    /// Whether the node that it was last sent to has refused it, so that what takes its place need not pay more.
+    #[serde(default)]
+    refused: bool,
 }
 
 impl OnItsWay {
@@ -56,6 +69,40 @@ impl OnItsWay {
         let tip = usual.max_priority_fee_per_gas.max(self.tip + self.tip / 4 + 1).min(fee);
         Eip1559Estimation { max_fee_per_gas: fee, max_priority_fee_per_gas: tip }
     }
+
+    /// Whether its fee is so near to the usual one that it is not signed again: each signature is one more to look for.
+    fn is_near(&self, usual: Eip1559Estimation) -> bool {
+        let fee = usual.max_fee_per_gas;
+        self.fee - self.fee / 5 <= fee && fee <= self.fee + self.fee / 4
+    }
+}
+
+/// What a unit of gas costs at present, as it would be signed.
+///
+/// # Errors
+/// When it is more than the setting `most-fee` allows, or the node does not answer.
+pub fn fees(chain: &Chain) -> anyhow::Result<Eip1559Estimation> {
+    let estimator = Eip1559Estimator::new(|base: u128, tips: &[Vec<u128>]| {
+        let tips: Vec<Vec<u128>> =
+            tips.iter().map(|tips| tips.iter().map(|tip| *tip.min(&MOST_SUMMED)).collect()).collect();
+        eip1559_default_estimator(base.min(MOST_SUMMED), &tips)
+    });
+    affordable(chain, chain.ask(async { chain.node().estimate_eip1559_fees_with(estimator).await })?)
+}
+
+/// Fees, if they are not above what a unit of gas may cost.
+fn affordable(chain: &Chain, fees: Eip1559Estimation) -> anyhow::Result<Eip1559Estimation> {
+    let fee = fees.max_fee_per_gas;
+    if fee > chain.most_fee {
+        bail!(
+            "a unit of gas would cost up to {}, and `most-fee` allows {}: it is not sent so. Wait, or ask another node whether \
+             that is true; if it is, `fedmkt config set most-fee {}`, in gwei, allows it",
+            Amount::gwei(fee),
+            Amount::gwei(chain.most_fee),
+            fee.div_ceil(GWEI)
+        );
+    }
+    Ok(Eip1559Estimation { max_priority_fee_per_gas: fees.max_priority_fee_per_gas.min(fee), ..fees })
 }
 
 /// An account that sends.
@@ -89,18 +136,30 @@ impl Sender<'_> {
         loop {
             let mut sent = match known.take() {
                 Some(known) if self.is_free(&known)? || self.receipt(&known)?.is_some() => known,
-                // Its nonce was used for something else, and so it will never be in a block.
-                _ => self.begin(to, data.clone())?,
+                // The node says that its nonce was used for something else.
+                Some(known) => {
+                    self.leave(name, &known)?;
+                    self.begin(to, data.clone())?
+                }
+                None => self.begin(to, data.clone())?,
             };
+            if sent.refused && self.receipt(&sent)?.is_none() {
+                let usual = fees(self.chain)?;
+                if !sent.is_near(usual) {
+                    (sent.fee, sent.tip) = (usual.max_fee_per_gas, usual.max_priority_fee_per_gas);
+                }
+            }
             self.broadcast(&key, &mut sent)?;
-            if let Some(receipt) = self.follow(&key, &mut sent)? {
+            if let Some(receipt) = self.follow(name, &mut sent)? {
                 // With all that it took the place of, which can be in no block any more.
                 for (begun, other) in self.begun()? {
-                    if other.nonce == sent.nonce {
+                    if other.nonce == sent.nonce || (begun.starts_with(LEFT) && other.nonce < sent.nonce) {
                         self.journal.remove(&begun)?;
                     }
                 }
                 if !receipt.status() {
+                    // If that is not true, it can still come.
+                    self.leave(name, &sent)?;
                     // Asking again tells why, unless the reason has gone meanwhile.
                     self.estimate(sent.to, &sent.data)?;
                     bail!("`{name}` was refused by the contract: run the command again");
@@ -108,6 +167,36 @@ impl Sender<'_> {
                 return Ok(receipt);
             }
         }
+    }
+
+    /// Whether a transaction for a deed was signed that nothing else has taken the place of. Whatever a node says of it, it may
+    /// come into a block later.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn was_signed(&self, name: &str) -> anyhow::Result<bool> {
+        Ok(!self.signed(name)?.is_empty())
+    }
+
+    /// As [`Self::was_signed`], but for what has a nonce that was used, as the node says now.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or the node does not answer.
+    pub fn can_come(&self, name: &str) -> anyhow::Result<bool> {
+        self.signed(name)?.iter().try_fold(false, |can, sent| Ok(can || self.is_free(sent)?))
+    }
+
+    fn signed(&self, name: &str) -> anyhow::Result<Vec<OnItsWay>> {
+        let (deed, left) = (format!("transaction/{name}"), format!(" {name}"));
+        let is_its = |begun: &str| begun == deed || (begun.starts_with(LEFT) && begun.ends_with(&left));
+        Ok(self.begun()?.into_iter().filter(|(begun, _)| is_its(begun)).map(|(_, sent)| sent).collect())
+    }
+
+    /// Keeps what a node says can come into no block, until something else with its nonce is in one: what was signed stays
+    /// valid until then. The deed itself can be begun anew.
+    fn leave(&self, name: &str, sent: &OnItsWay) -> anyhow::Result<()> {
+        self.journal.put(&format!("{LEFT}{} {name}", sent.nonce), sent)?;
+        self.journal.remove(&format!("transaction/{name}"))
     }
 
     /// Whether a deed is in a block, or can still come into one as it was sent.
@@ -142,15 +231,18 @@ impl Sender<'_> {
         self.chain.ask(self.chain.node().estimate_gas(request))
     }
 
-    fn fees(&self) -> anyhow::Result<Eip1559Estimation> {
-        self.chain.ask(async { self.chain.node().estimate_eip1559_fees().await })
-    }
-
     /// What was begun under other names, is in no block, and is not wanted any more may wait with a fee that is too low,
     /// and all that comes later would wait behind it. Nobody but this follows it: what is begun now takes its place.
     fn begin(&self, to: Address, data: Bytes) -> anyhow::Result<OnItsWay> {
         let gas = self.estimate(to, &data)?;
-        let mut fees = self.fees()?;
+        if gas > self.chain.most_gas {
+            bail!(
+                "the node says that this takes {gas} gas, and `most-gas` allows {}: it is not sent. Ask another node, and if \
+                 that says the same, use another token",
+                self.chain.most_gas
+            );
+        }
+        let mut fees = fees(self.chain)?;
         let used = self.chain.ask(self.chain.node().get_transaction_count(self.address()))?;
         let pending = self.chain.ask(self.chain.node().get_transaction_count(self.address()).pending())?;
         let mut left: Vec<OnItsWay> = self.begun()?.into_iter().map(|(_, sent)| sent).collect();
@@ -159,7 +251,9 @@ impl Sender<'_> {
         let nonce = left.iter().map(|left| left.nonce).fold(pending, u64::min);
         for left in left.iter().filter(|left| left.nonce == nonce) {
             note("A transaction that was begun before and is in no block gives way to this one.");
-            fees = left.outbid(fees);
+            if !left.refused {
+                fees = affordable(self.chain, left.outbid(fees))?;
+            }
         }
         Ok(OnItsWay {
             chain: self.chain.id,
@@ -168,10 +262,11 @@ impl Sender<'_> {
             data,
             nonce,
             // What a call costs may change a little until it is in a block.
-            gas: gas + gas / 5,
+            gas: gas.saturating_add(gas / 5),
             fee: fees.max_fee_per_gas,
             tip: fees.max_priority_fee_per_gas,
             hashes: Vec::new(),
+            refused: false,
         })
     }
 
@@ -224,18 +319,25 @@ impl Sender<'_> {
         if !sent.hashes.contains(envelope.tx_hash()) {
             sent.hashes.push(*envelope.tx_hash());
         }
+        // Until there is an answer a node may have it.
+        sent.refused = false;
         self.journal.put(key, sent)?;
         let answer = self.chain.wait(async { self.chain.node().send_raw_transaction(&envelope.encoded_2718()).await });
         match answer.map(drop) {
             Ok(()) => Ok(()),
             // It, or another one with its nonce, was there before: what the receipts say counts.
             Err(RpcError::ErrorResp(payload)) if is_there(&payload.message) => Ok(()),
-            Err(error) => Err(sentence(&error)),
+            Err(error) => {
+                sent.refused = matches!(error, RpcError::ErrorResp(_));
+                self.journal.put(key, sent)?;
+                Err(sentence(&error))
+            }
         }
     }
 
-    /// Waits until it counts, with higher fees if it has to. `None` if its nonce was used for something else.
-    fn follow(&self, key: &str, sent: &mut OnItsWay) -> anyhow::Result<Option<TransactionReceipt>> {
+    /// Waits until it counts, with higher fees if it has to. `None` if its nonce was used for something else, or what came
+    /// before it is gone: it is [left](Self::leave) then.
+    fn follow(&self, name: &str, sent: &mut OnItsWay) -> anyhow::Result<Option<TransactionReceipt>> {
         let (mut since, mut pause, mut gone, mut missing) = (Instant::now(), LEAST_PAUSE, 0, 0);
         loop {
             if let Some(receipt) = self.receipt(sent)? {
@@ -245,29 +347,44 @@ impl Sender<'_> {
                 if latest.saturating_add(1) >= number.saturating_add(self.chain.confirmations) {
                     return Ok(Some(receipt));
                 }
-                since = Instant::now();
+                (since, gone, missing) = (Instant::now(), 0, 0);
             } else if !self.is_free(sent)? {
                 // Nodes behind one address may differ for a while.
-                gone += 1;
+                (gone, missing) = (gone + 1, 0);
                 if gone > MOST_DOUBTS {
+                    self.leave(name, sent)?;
                     return Ok(None);
                 }
             } else if self.waits_behind_nothing(sent)? {
-                missing += 1;
+                (gone, missing) = (0, missing + 1);
                 if missing > MOST_DOUBTS {
                     note("What came before this transaction is no longer in the chain: it is begun anew.");
                     // What it needs, as an allowance, may be gone too: whoever goes on looks at that first.
-                    self.journal.remove(key)?;
+                    self.leave(name, sent)?;
                     return Ok(None);
                 }
-            } else if since.elapsed() > self.chain.replace_after {
-                self.raise(sent)?;
-                self.broadcast(key, sent)?;
-                since = Instant::now();
+            } else {
+                (gone, missing) = (0, 0);
+                if since.elapsed() > self.chain.replace_after {
+                    self.replace(&format!("transaction/{name}"), sent)?;
+                    since = Instant::now();
+                }
             }
             std::thread::sleep(pause);
             pause = (pause * 3 / 2).min(MOST_PAUSE);
         }
+    }
+
+    /// Sends it again with higher fees. If they are refused it still has those that it had.
+    fn replace(&self, key: &str, sent: &mut OnItsWay) -> anyhow::Result<()> {
+        let before = (sent.fee, sent.tip);
+        self.raise(sent)?;
+        let done = self.broadcast(key, sent);
+        if done.is_err() && sent.refused {
+            ((sent.fee, sent.tip), sent.refused) = (before, false);
+            self.journal.put(key, sent)?;
+        }
+        done
     }
 
     /// Raises the fees.
@@ -279,7 +396,7 @@ impl Sender<'_> {
                 sent.nonce
             );
         }
-        let fees = sent.outbid(self.fees()?);
+        let fees = affordable(self.chain, sent.outbid(fees(self.chain)?))?;
         (sent.fee, sent.tip) = (fees.max_fee_per_gas, fees.max_priority_fee_per_gas);
         note(&format!(
             "A transaction is in no block for {} s: sent again with higher fees.",

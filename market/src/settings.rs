@@ -44,6 +44,20 @@ const SETTINGS: &[Setting] = &[
         default: Some("90"),
         what: "seconds until a transaction that is in no block is sent again with higher fees",
     },
+    Setting {
+        name: "most-fee",
+        variable: "FEDMKT_MOST_FEE",
+        default: Some("500"),
+        what: "the most that a unit of gas may cost, tip included, in gwei",
+    },
+    // A draw in a committee takes 511,109 (`contracts/snapshots/`), an offer with 64 auditors about 1,300,000; some chains
+    // count the bytes of a call as gas too.
+    Setting {
+        name: "most-gas",
+        variable: "FEDMKT_MOST_GAS",
+        default: Some("5000000"),
+        what: "the most gas that a transaction may take",
+    },
     Setting { name: "wallet", variable: "FEDMKT_WALLET", default: Some("default"), what: "name of the wallet" },
 ];
 

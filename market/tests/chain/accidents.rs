@@ -1,5 +1,7 @@
 //! Programs that are killed, a network that loses and repeats, a chain that goes back.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -192,6 +194,63 @@ fn what_was_begun_and_left_gives_way_and_is_done_when_it_is_wanted_again() {
     drop(journal);
     sponsor.post(&net, &cid, 1, "1").text();
     assert_eq!(net.nonce(&sponsor.account), before + 2, "the job, with its allowance");
+}
+
+#[test]
+fn what_a_node_has_refused_is_sent_again_with_the_usual_fees() {
+    let Some(net) = Devnet::start("a refused transaction") else { return };
+    let mut sponsor = Party::new(&net);
+    let cid = sponsor.publish(|_| {});
+    sponsor.fedmkt(&["config", "set", "most-fee", "1000000000"]).text();
+    // A million gwei, which the account cannot pay.
+    let dear = Proxy::lying(&net.address, |request, result| {
+        if request["method"] == "eth_feeHistory" {
+            result["reward"] = json!(vec![["0x38d7ea4c68000"]; 10]);
+        }
+    });
+    let token = net.token.parse().expect("an address");
+    let approve = |party: &Party, name: &str, units: u64| {
+        let program = Program::of(party, &net);
+        let contract = program.chain.token_contract(token);
+        let call = contract.approve(Address::repeat_byte(7), U256::from(units)).calldata().to_vec();
+        program.sender().send(name, token, call).map(|receipt| receipt.effective_gas_price)
+    };
+    let usual = 10_000_000_000;
+    sponsor.rpc = dear.url();
+    sponsor.post(&net, &cid, 1, "1").fails(3, "nsufficient funds");
+    // The same again.
+    sponsor.rpc = net.url();
+    sponsor.post(&net, &cid, 1, "1").text();
+    assert_eq!((net.nonce(&sponsor.account), net.tokens(&sponsor.account)), (1, FUNDS - TOKEN));
+    // Something else, which takes its place.
+    sponsor.rpc = dear.url();
+    approve(&sponsor, "first", 1).expect_err("too dear");
+    sponsor.rpc = net.url();
+    assert!(approve(&sponsor, "second", 2).expect("sent") < usual);
+    assert_eq!(net.nonce(&sponsor.account), 2, "with the same nonce");
+    assert!(approve(&sponsor, "first", 1).expect("sent") < usual, "and what was refused is done as well");
+}
+
+#[test]
+fn the_journal_is_free_while_a_person_is_waited_for() {
+    let Some(net) = Devnet::start("a slow person") else { return };
+    let mut sponsor = Party::new(&net);
+    let cid = sponsor.publish(|_| {});
+    let (job, other) = (sponsor.post(&net, &cid, 1, "1").text().to_owned(), sponsor.publish(|job| job.name.push('2')));
+    sponsor.write_data(1);
+    let slow = sponsor.path("slow");
+    assert!(Command::new("mkfifo").arg(&slow).status().expect("mkfifo runs").success());
+    sponsor.set("FEDMKT_WALLET_PASSWORD_FILE", slow.display().to_string());
+    let accept = sponsor.command("fedmkt", &["accept", &job, "--grant", "data=data", "--yes"]);
+    for mut command in [sponsor.post_command(&net, &other, 1, "1", &[]), accept] {
+        let waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        // Opened when the program asks.
+        let mut password = OpenOptions::new().write(true).open(&slow).expect("a pipe");
+        let journal = Records::open(&sponsor.path("home/journal.redb"));
+        password.write_all(b"correct horse\n").expect("written");
+        drop((password, journal.expect("nobody has it open")));
+        assert!(!Done::from(waiting.wait_with_output().expect("it ended")).text().is_empty());
+    }
 }
 
 #[test]

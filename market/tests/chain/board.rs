@@ -81,6 +81,7 @@ fn thousands_of_jobs_are_listed_from_the_node_and_from_what_is_kept() {
     // Room and coins for the gas of many.
     net.ask("evm_setBlockGasLimit", json!(["0x3b9aca00"]));
     net.ask("anvil_setBalance", json!([sponsor.account, "0x8ac7230489e80000"]));
+    sponsor.fedmkt(&["config", "set", "most-gas", "200000000"]).text();
     let program = Program::of(&sponsor, &net);
     let market = program.chain.market();
     let board = Follower::new(&program.chain, &program.settings).expect("a folder").read(&program.chain);

@@ -173,6 +173,11 @@ impl Devnet {
         self.ask("anvil_setCode", json!([self.token, code]));
     }
 
+    /// From now on the chain has the hashes of the last 256 blocks only, as chains without EIP-2935.
+    pub fn forget_old_blocks(&self) {
+        self.ask("anvil_setCode", json!(["0x0000F90827F1C53a10cb7A02335B175320002935", "0x"]));
+    }
+
     /// Lets the chain's time pass.
     pub fn wait(&self, seconds: u64) {
         self.ask("evm_increaseTime", json!([seconds]));

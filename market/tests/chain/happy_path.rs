@@ -7,7 +7,7 @@ use std::time::Duration;
 use alloy::primitives::B256;
 use fedmkt_core::manifest::{Audit, Disclosure};
 use fedmkt_market::board::Board;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::devnet::Devnet;
 use crate::disputes::Program;
@@ -126,8 +126,9 @@ fn an_audited_client_discloses_and_is_paid() {
     client.fedmkt(&["disclose", &slot, "--yes"]).fails(3, "is due");
     net.wait(3601);
     let claimed = client.fedmkt(&["claim", "--json"]);
-    assert!(claimed.stderr.contains("drawn for an audit"), "{}", claimed.stderr);
-    assert_eq!(claimed.json()["withdrawn"].as_array().map(Vec::len), Some(0));
+    claimed.fails(1, "drawn for an audit");
+    let claimed: Value = serde_json::from_str(&claimed.stdout).expect("an object");
+    assert_eq!((&claimed["audits_due"], &claimed["withdrawn"]), (&json!([slot]), &json!([])));
     assert_eq!(client.fedmkt(&["status", "--json"]).json()[0]["state"], "audit due");
     // Begun, killed, and lost on its way: it goes on with the same file, for encrypted again it is another.
     net.ask("evm_setIntervalMining", json!([0]));
@@ -152,6 +153,22 @@ fn an_audited_client_discloses_and_is_paid() {
     drop(program);
     assert_eq!(client.fedmkt(&["defend", "--once", "--json"]).text(), "", "it is disclosed once");
     client.fedmkt(&["disclose", &slot, "--yes"]).fails(3, "is due");
+    // What was encrypted cannot be made again: it is in the backup, and comes from there.
+    client.fedmkt(&["backup", "copy"]).text();
+    let restored = Party::poor(&net);
+    let bundle = done["submission"]["bundle"].as_str().expect("a bundle");
+    for file in [bundle, &capsule] {
+        let archive = client.path(format!("copy/archives/{file}.car"));
+        restored.fedmkt(&["store", "import", archive.to_str().expect("a path")]).text();
+        restored.fedmkt(&["store", "get", file]).text();
+    }
+    let store = client.store();
+    assert!(store.unpin(&capsule.parse().expect("a CID")).expect("the store"));
+    client.fedmkt(&["store", "gc", "--now"]).text();
+    let warned = client.fedmkt(&["backup", "second"]);
+    assert!(warned.stderr.contains(&format!("the store lacks {capsule}")), "{}", warned.stderr);
+    assert!(!warned.stderr.contains(bundle) && warned.code == Some(0), "{}", warned.stderr);
+    restored.hand(&capsule, &client);
     client.hand(&capsule, &sponsor);
     let encrypted = fedmkt_store::files::read_file(&sponsor.store(), &capsule.parse().expect("a CID"), 1 << 20);
     let key: age::x25519::Identity = secret.parse().expect("a key");
@@ -161,4 +178,41 @@ fn an_audited_client_discloses_and_is_paid() {
     client.fedmkt(&["claim"]).text();
     assert_eq!(net.tokens(&client.account), FUNDS + 100 * TOKEN);
     assert_eq!(count(&sponsor, &job), 1);
+}
+
+#[test]
+fn whoever_defends_holds_the_audit_lottery_before_it_draws_for_sure() {
+    let Some(net) = Devnet::start("an audit lottery") else { return };
+    net.forget_old_blocks();
+    let (sponsor, client, anybody) = (Party::new(&net), Party::new(&net), Party::poor(&net));
+    let (_, auditor) = key();
+    let cid = sponsor.publish(|manifest| {
+        manifest.disclosure = Disclosure::Audited(Audit { auditors: vec![auditor], per_million: 1 });
+    });
+    // Where so few are drawn the bond is a million rewards.
+    sponsor.post_with(&net, &cid, 1, "0.0001", &["--auditor", &sponsor.account]).text();
+    client.write_data(1);
+    sponsor.hand(&cid, &client);
+    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
+    let slot = done["submission"]["slot"].as_str().expect("a slot");
+    let mut defend = client.command("fedmkt", &["defend", "--json"]);
+    let defend = defend.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let program = Program::of(&anybody, &net);
+    let id: B256 = slot.parse().expect("an id");
+    for _ in 0..300 {
+        let found = program.chain.call(program.chain.market().getSlot(id)).expect("a slot");
+        if found.flags & 4 != 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // Past the chain's reach, and past the window: from now on the lottery draws for sure.
+    assert_eq!(program.chain.reach().expect("an answer"), 256);
+    net.ask("anvil_mine", json!([300]));
+    net.wait(3601);
+    let told = Done::from(defend.wait_with_output().expect("it ended"));
+    assert_eq!(told.json(), json!({ "event": "lottery", "slot": slot, "drawn": false }));
+    let claimed = client.fedmkt(&["claim", "--json"]).json();
+    assert_eq!((&claimed["ended"], &claimed["audits_due"]), (&json!([slot]), &json!([])));
+    assert_eq!(net.tokens(&client.account), FUNDS + TOKEN / 10_000);
 }

@@ -1,11 +1,20 @@
 //! Nodes that lie: nothing is lost, nothing is done twice, and what they gave does not stay.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
+use alloy::primitives::{Address, B256, U256, keccak256};
+use alloy::providers::Provider;
+use alloy::rpc::types::Block;
+use fedmkt_contracts::{randomness, submission};
+use fedmkt_core::roots::{DataRoot, Hash};
+use fedmkt_market::board::Board;
+use fedmkt_market::journal::Taken;
+use fedmkt_market::records::Records;
 use serde_json::{Value, json};
 
 use crate::devnet::Devnet;
+use crate::disputes::Program;
 use crate::party::{Done, FUNDS, Party, TOKEN};
 use crate::proxy::Proxy;
 
@@ -25,6 +34,15 @@ fn market(test: &str) -> Option<(Devnet, Party, Party, String, String)> {
 
 fn is(request: &Value, method: &str) -> bool {
     request["method"] == method
+}
+
+/// A receipt of whatever transaction is asked for.
+fn receipt(request: &Value, account: &str, status: &str) -> Value {
+    json!({
+        "transactionHash": request["params"][0], "transactionIndex": "0x0", "blockHash": HASH, "blockNumber": "0x1",
+        "from": account, "to": account, "cumulativeGasUsed": "0x1", "gasUsed": "0x1", "effectiveGasPrice": "0x1",
+        "contractAddress": null, "logs": [], "logsBloom": format!("0x{}", "00".repeat(256)), "status": status, "type": "0x2",
+    })
 }
 
 #[test]
@@ -79,12 +97,7 @@ fn what_a_node_only_says_it_did_is_done_by_the_next_one() {
     let swallowing = Proxy::answering(&net.address, move |request, honest| {
         let result = match request["method"].as_str() {
             Some("eth_sendRawTransaction") => json!(HASH),
-            Some("eth_getTransactionReceipt") => json!({
-                "transactionHash": request["params"][0], "transactionIndex": "0x0", "blockHash": HASH, "blockNumber": "0x1",
-                "from": account, "to": account, "cumulativeGasUsed": "0x1", "gasUsed": "0x1", "effectiveGasPrice": "0x1",
-                "contractAddress": null, "logs": [], "logsBloom": format!("0x{}", "00".repeat(256)), "status": "0x1",
-                "type": "0x2",
-            }),
+            Some("eth_getTransactionReceipt") => receipt(request, &account, "0x1"),
             _ => return honest(),
         };
         json!({ "jsonrpc": "2.0", "id": request["id"], "result": result })
@@ -177,6 +190,147 @@ fn events_that_cannot_be_are_refused() {
         sponsor.rpc = net.url();
         assert_eq!(sponsor.fedmkt(&["job", "list", "--json"]).json(), honest);
     }
+}
+
+#[test]
+fn a_fee_or_gas_beyond_all_measure_is_not_signed() {
+    let Some((net, _, mut client, cid, _)) = market("dear nodes") else { return };
+    let accept = ["accept", &cid, "--grant", "data=data", "--yes", "--json"];
+    // A thousand gwei, which the account could pay; and what does not fit a sum.
+    for tip in ["0xe8d4a51000", "0xffffffffffffffffffffffffffffffff"] {
+        let dear = Proxy::lying(&net.address, move |request, result| {
+            if is(request, "eth_feeHistory") {
+                result["reward"] = json!(vec![[tip]; 10]);
+            }
+        });
+        client.rpc = dear.url();
+        client.fedmkt(&accept).fails(3, "`most-fee` allows 500 gwei");
+        let program = Program::of(&client, &net);
+        let token = net.token.parse().expect("an address");
+        let call = program.chain.token_contract(token).approve(Address::repeat_byte(7), U256::ONE).calldata().to_vec();
+        let error = program.sender().send("something", token, call).expect_err("nobody looks at this fee");
+        assert!(error.to_string().contains("most-fee"), "{error:#}");
+    }
+    let dear = Proxy::lying(&net.address, |request, result| {
+        if is(request, "eth_estimateGas") {
+            *result = json!("0x1312d00");
+        }
+    });
+    client.rpc = dear.url();
+    client.fedmkt(&accept).fails(3, "takes 20000000 gas, and `most-gas` allows 5000000");
+    let journal = Records::open(&client.path("home/journal.redb")).expect("a journal");
+    assert_eq!(journal.all::<Value>("").expect("records"), [], "nothing was signed, and nothing is gone on with");
+    drop(journal);
+    assert_eq!((net.nonce(&client.account), net.waiting().len()), (0, 0));
+    client.rpc = net.url();
+    client.fedmkt(&accept).json();
+}
+
+#[test]
+fn what_was_signed_is_not_forgotten_when_a_node_says_that_it_came_to_nothing() {
+    let Some((net, sponsor, _, cid, job)) = market("late transactions") else { return };
+    for (count, is_refused) in [(1, false), (2, true)] {
+        let mut client = Party::new(&net);
+        client.write_data(count);
+        sponsor.hand(&cid, &client);
+        let accept = ["accept", &cid, "--grant", "data=data", "--yes", "--json"];
+        net.ask("anvil_setNonce", json!([client.account, "0x1"]));
+        let kept = Arc::new(Mutex::new(None));
+        let (seen, account) = (kept.clone(), client.account.clone());
+        let forgetful = Proxy::answering(&net.address, move |request, honest| {
+            let mut kept = seen.lock().expect("no panic");
+            let result = match request["method"].as_str() {
+                Some("eth_sendRawTransaction") => {
+                    *kept = Some(request["params"][0].clone());
+                    json!(HASH)
+                }
+                Some("eth_getTransactionReceipt") if is_refused => receipt(request, &account, "0x0"),
+                // One less than before: what came before it is gone.
+                Some("eth_getTransactionCount") if kept.is_some() && !is_refused => json!("0x0"),
+                Some("eth_estimateGas") if kept.is_some() => {
+                    let error = json!({ "code": -32000, "message": "it cannot be done" });
+                    return json!({ "jsonrpc": "2.0", "id": request["id"], "error": error });
+                }
+                _ => return honest(),
+            };
+            json!({ "jsonrpc": "2.0", "id": request["id"], "result": result })
+        });
+        client.rpc = forgetful.url();
+        client.fedmkt(&accept).fails(3, "it cannot be done");
+        let signed = kept.lock().expect("no panic").take().expect("a transaction");
+        net.ask("eth_sendRawTransaction", json!([signed]));
+        net.ask("evm_mine", json!([]));
+        assert_eq!(net.tokens(&client.account), FUNDS - 100 * TOKEN, "it was as good as before");
+        client.rpc = net.url();
+        let slot = client.fedmkt(&accept).json()["slot"].clone();
+        assert_eq!(net.tokens(&client.account), FUNDS - 100 * TOKEN, "one bond");
+        let shown = sponsor.fedmkt(&["job", "show", &job, "--json"]).json();
+        let taken = shown["taken"].as_array().expect("slots");
+        assert_eq!(taken.len() as u64, count, "one slot each");
+        assert!(taken.iter().any(|taken| taken["slot"] == slot));
+    }
+}
+
+#[test]
+fn the_run_that_the_chain_has_drawn_counts_and_not_the_one_that_a_node_has_told() {
+    let Some((net, sponsor, mut client, cid, _)) = market("a false header") else { return };
+    let accept = ["accept", &cid, "--grant", "data=data", "--yes", "--json"];
+    let lying = Proxy::lying(&net.address, |request, result| {
+        let is_numbered = request["params"][0].as_str().is_some_and(|block| block.starts_with("0x"));
+        if is(request, "eth_getBlockByNumber") && is_numbered && !result.is_null() {
+            let mut block: Block = serde_json::from_value(result.clone()).expect("a block");
+            block.header.inner.mix_hash = B256::repeat_byte(0x17);
+            result["mixHash"] = json!(block.header.inner.mix_hash);
+            result["hash"] = json!(keccak256(randomness::encoded(&block.header.inner)));
+        }
+    });
+    client.rpc = lying.url();
+    client.fedmkt(&accept);
+    let journal = Records::open(&client.path("home/journal.redb")).expect("a journal");
+    let mut all: Vec<(String, Taken)> = journal.all("slot/").expect("records");
+    let (name, mut taken) = all.pop().expect("a slot");
+    let told = taken.drawn.as_ref().expect("a run").run_id;
+    taken.receipt = Some(cid.clone());
+    journal.put(&name, &taken).expect("written");
+    drop(journal);
+
+    let program = Program::of(&sponsor, &net);
+    let (chain, market) = (&program.chain, program.chain.market());
+    let source = randomness::source(chain.call(market.getSlot(taken.slot)).expect("a slot").blockNumber.to());
+    let block = chain.ask(chain.node().get_block_by_number(source.into())).expect("an answer").expect("a block");
+    let run = submission::accepted(DataRoot(taken.data_root.0), Hash(taken.blind_hash.0), None);
+    let call = market.drawRun(taken.slot, run, randomness::encoded(&block.header.inner)).calldata().to_vec();
+    assert!(program.sender().send("draw", chain.market, call).expect("sent").status());
+    let board = Board::read(chain, &program.settings).expect("events");
+    let run_id = board.slots[&taken.slot].run_id.expect("drawn");
+    assert_ne!(run_id, told);
+
+    client.rpc = net.url();
+    let accepted = client.fedmkt(&accept);
+    assert!(accepted.stderr.contains("is trained again"), "{}", accepted.stderr);
+    assert_eq!(accepted.json()["run_id"], run_id.to_string());
+    let journal = Records::open(&client.path("home/journal.redb")).expect("a journal");
+    assert_eq!(journal.get::<Taken>(&name).expect("a record").expect("a slot").receipt, None, "it is of another run");
+    drop(journal);
+    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
+    assert_eq!(done["submission"]["slot"], taken.slot.to_string());
+}
+
+#[test]
+fn what_a_node_says_cannot_move_the_cursor() {
+    let Some((net, mut sponsor, _, _, job)) = market("a node that draws") else { return };
+    sponsor.fedmkt(&["job", "cancel", &job]).text();
+    let drawing = Proxy::answering(&net.address, |request, honest| match is(request, "eth_estimateGas") {
+        true => json!({
+            "jsonrpc": "2.0", "id": request["id"],
+            "error": { "code": -32000, "message": "\u{1b}[2Jyou have won\u{202e}" },
+        }),
+        false => honest(),
+    });
+    sponsor.rpc = drawing.url();
+    let claimed = sponsor.fedmkt(&["claim"]);
+    claimed.fails(1, "\\u{1b}[2Jyou have won\\u{202e}");
+    assert!(!claimed.stderr.contains('\u{1b}'), "{}", claimed.stderr);
 }
 
 #[test]

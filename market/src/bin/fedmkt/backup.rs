@@ -1,19 +1,24 @@
 //! `fedmkt backup`: copies of what cannot be made again.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use cid::Cid;
 use clap::Args;
 use fedmkt_market::journal::{self, Taken};
 use fedmkt_market::settings::Settings;
+use fedmkt_market::terminal::note;
 use fedmkt_runtime::atomic_file;
+use fedmkt_store::{FolderStore, StoreError, car};
 use serde_json::Value;
 
-/// Copy what cannot be made again into a new folder: keys, settings, and the journal with the capsules of slots
+/// Copy what cannot be made again into a new folder: keys, settings, and the journal with the capsules of slots, and what was
+/// encrypted for others
 ///
-/// Keys are copied encrypted, as they are kept: their passwords are not in it. To restore, put the files into an empty home.
+/// Keys are copied encrypted, as they are kept: their passwords are not in it. To restore, put the files into an empty home,
+/// and `fedmkt store import` each of its `archives`.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -23,7 +28,7 @@ pub struct Backup {
     folder: PathBuf,
 }
 
-pub fn run(backup: &Backup, settings: &Settings, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn run(backup: &Backup, settings: &Settings, store: &FolderStore, out: &mut dyn Write) -> anyhow::Result<()> {
     let folder = &backup.folder;
     if folder.exists() {
         bail!("{} is there already: name a new folder", folder.display());
@@ -47,8 +52,17 @@ pub fn run(backup: &Backup, settings: &Settings, out: &mut dyn Write) -> anyhow:
         }
     }
     fs::create_dir(making.path().join("capsules"))?;
-    let mut lost = Vec::new();
+    let archives = making.path().join("archives");
+    fs::create_dir(&archives)?;
+    let (mut lost, mut lost_files) = (Vec::new(), Vec::new());
     for (_, taken) in journal.all::<Taken>("slot/")? {
+        let disclosed: Option<String> = journal.get(&journal::disclosed(taken.slot))?;
+        for file in taken.bundle.iter().chain(&disclosed) {
+            let path = archives.join(format!("{file}.car"));
+            if !archive(store, &fedmkt_store::parse_cid(file)?, &path)? {
+                lost_files.push((taken.slot, file.clone()));
+            }
+        }
         let capsule = PathBuf::from(&taken.capsule);
         let Some(name) = capsule.file_name() else { continue };
         if capsule.is_file() {
@@ -66,17 +80,37 @@ pub fn run(backup: &Backup, settings: &Settings, out: &mut dyn Write) -> anyhow:
     // The folder has another name now, and stays.
     let _ = making.keep();
     for capsule in lost {
-        eprintln!("warning: the capsule {capsule} is gone: it can be packed again from the same data");
+        note(&format!("warning: the capsule {capsule} is gone: it can be packed again from the same data"));
+    }
+    for (slot, file) in lost_files {
+        note(&format!(
+            "warning: the store lacks {file}, which slot {slot} has published: encrypted again it would be another file"
+        ));
     }
     writeln!(out, "{}", folder.display())?;
     Ok(())
 }
 
+/// Writes what is below a CID into an archive. Whether the store has all of it.
+fn archive(store: &FolderStore, cid: &Cid, to: &Path) -> anyhow::Result<bool> {
+    let mut is_missing = false;
+    let written = atomic_file::replace(to, |file| {
+        car::export(store, &[*cid], BufWriter::new(file)).map_err(|error| {
+            is_missing = matches!(error, StoreError::Missing(_));
+            io::Error::other(error)
+        })
+    });
+    match written {
+        Err(_) if is_missing => Ok(false),
+        written => written.map(|()| true).with_context(|| format!("cannot write {}", to.display())),
+    }
+}
+
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     match fs::File::open(from) {
-        Ok(mut file) => atomic_file::replace(to, |copy| std::io::copy(&mut file, copy).map(drop))
+        Ok(mut file) => atomic_file::replace(to, |copy| io::copy(&mut file, copy).map(drop))
             .with_context(|| format!("cannot copy {}", from.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", from.display())),
     }
 }

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use fedmkt_core::unixfs::FileCid;
+use fedmkt_market::terminal::note;
 use serde_json::{Value, json};
 
 use crate::Refused;
@@ -44,7 +45,7 @@ pub fn run(arguments: &Build, out: &mut dyn Write) -> anyhow::Result<()> {
         let object = json!({ "module": module, "cid": cid.to_string(), "bytes": wasm.len(), "check": verdict.json()?, "notes": notes });
         writeln!(out, "{object:#}")?;
     } else {
-        notes.iter().for_each(|note| eprintln!("note: {note}"));
+        notes.iter().for_each(|what| note(&format!("note: {what}")));
         verdict.print(&module, out)?;
         writeln!(out, "  CID       {cid}")?;
     }

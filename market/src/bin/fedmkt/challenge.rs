@@ -11,6 +11,7 @@ use fedmkt_market::dispute::{self, Challenge, Kind, Moved, State};
 use fedmkt_market::receipt::utc;
 use fedmkt_market::send::Sender;
 use fedmkt_market::settings::Settings;
+use fedmkt_market::terminal::note;
 use fedmkt_market::{journal, terminal, wallet};
 use serde_json::{Value, json};
 
@@ -150,7 +151,7 @@ fn list(settings: &Settings, slot: Option<B256>, all: bool, json: bool, out: &mu
         writeln!(out, "  next   {}", next(challenge, now))?;
     }
     if found.is_empty() {
-        eprintln!("no challenge is open{}", if all { "" } else { ": --all lists those that have ended" });
+        note(&format!("no challenge is open{}", if all { "" } else { ": --all lists those that have ended" }));
     }
     Ok(())
 }
@@ -187,13 +188,14 @@ fn open(settings: &Settings, slot: B256, kind: Kind, yes: bool, json: bool, out:
     let found = &board.slots[&slot];
     let (terms, token) = (&job.terms, chain.token(job.terms.token)?);
     let amount = |units: u128| token.amount(U256::from(units));
-    eprintln!("A challenge of slot {slot}, of the {kind}:");
-    eprintln!("  bond       {} from {}", amount(terms.challengeBond), wallet::address(settings)?);
-    eprintln!("  if you win it comes back with {}; if you lose it is lost", amount(terms.compensation));
-    eprintln!("  arbitrator {}, who gets {} for a ruling", terms.arbitrator, amount(terms.arbitrationFee));
+    note(&format!("A challenge of slot {slot}, of the {kind}:"));
+    note(&format!("  bond       {} from {}", amount(terms.challengeBond), wallet::address(settings)?));
+    note(&format!("  if you win it comes back with {}; if you lose it is lost", amount(terms.compensation)));
+    note(&format!("  arbitrator {}, who gets {} for a ruling", terms.arbitrator, amount(terms.arbitrationFee)));
     terminal::agree(yes, "Challenge, and put up the bond?")?;
+    let key = wallet::open(settings)?;
     let journal = journal::open(settings)?;
-    let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(settings)? };
+    let sender = Sender { chain: &chain, journal: &journal, key };
     let id = dispute::open(&sender, job, found, kind)?;
     if json {
         writeln!(out, "{}", json!({ "challenge": id, "slot": slot, "kind": kind.to_string() }))?;
@@ -208,10 +210,11 @@ fn conclude(settings: &Settings, id: B256, json: bool, out: &mut dyn Write) -> a
     let (_, found) = dispute::standing(&chain, id)?;
     let board = Board::read(&chain, settings)?;
     let job = job_of(&board, &chain, found.slot)?;
+    let key = wallet::open(settings)?;
     let journal = journal::open(settings)?;
     let in_time = chain.latest()?.time <= found.deadline.to::<u64>();
     let is_answered = in_time && dispute::answer(&chain, &job.terms, id)?.is_some();
-    let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(settings)? };
+    let sender = Sender { chain: &chain, journal: &journal, key };
     let moved = if is_answered { dispute::resolve(&sender, id)? } else { dispute::conclude(&sender, id)? };
     let (state, _) = dispute::standing(&chain, id)?;
     if let Moved::NotWanted(state) = moved

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use fedmkt_core::admission::{self, Admitted, ModuleLimits, Refusal};
-use fedmkt_market::terminal::{shown, shown_line};
+use fedmkt_market::terminal::{note, shown, shown_line};
 use serde_json::{Value, json};
 
 use crate::Refused;
@@ -82,7 +82,7 @@ impl<'a> Verdict<'a> {
 
     fn print_admitted(&self, path: &str, admitted: &Admitted, out: &mut dyn Write) -> anyhow::Result<()> {
         for warning in &admitted.warnings {
-            eprintln!("warning: {}", shown_line(&warning.to_string()));
+            note(&format!("warning: {}", shown_line(&warning.to_string())));
         }
         let (before, after) = (Outline::of(self.wasm)?, Outline::of(&admitted.wasm)?);
         let memory = [admitted.memory.initial, admitted.memory.maximum].map(|pages| Bytes(pages * MEMORY_PAGE));

@@ -45,7 +45,8 @@ const SLOT_REFUTED: u8 = 8;
 
 /// Answer challenges and audits of your submissions with what was kept of the runs, until nothing can be disputed any more
 ///
-/// When an audit is due, the data is disclosed, encrypted to the auditors of the job, as you have agreed to by accepting it.
+/// Holds the audit lottery of a submission as soon as its randomness is there: later it draws for sure. When an audit is
+/// due, the data is disclosed, encrypted to the auditors of the job, as you have agreed to by accepting it.
 /// Looks at the chain again and again. Whoever is silent in a dispute loses it: let this run from submitting to the end of
 /// the window, or look with --once, more often than the job's time for a move.
 #[derive(Args)]
@@ -156,7 +157,7 @@ fn is_over(board: &Board, id: &B256, sure: u64) -> bool {
     }
     let until = if slot.submission.is_some() { slot.challenge_until } else { slot.submit_until };
     let is_disputed = board.challenges_of(slot.id).iter().any(|challenge| !challenge.state.has_ended());
-    sure > until && !is_disputed && slot.disclose_until.is_none()
+    sure > until && !is_disputed && slot.disclose_until.is_none() && !work::wants_lottery(board, slot)
 }
 
 struct Defence<'a> {
@@ -179,6 +180,13 @@ impl Defence<'_> {
     fn answer_all(&mut self, board: &Board, slots: &[&Slot], now: u64, out: &mut dyn Write) -> anyhow::Result<bool> {
         let (mut challenges, mut done) = (Vec::new(), true);
         for slot in slots {
+            // What is drawn late is drawn for sure: nobody else may hold it in time.
+            if work::wants_lottery(board, slot)
+                && let Err(error) = self.hold_lottery(slot, out)
+            {
+                note(&format!("audit lottery of slot {}: {}", slot.id, sentence(&error)));
+                done = false;
+            }
             if let Some(until) = slot.disclose_until.filter(|_| slot.ending.is_none()) {
                 if now > until {
                     self.tell(&format!("Slot {}: the time to disclose has passed, anybody can end it.", slot.id));
@@ -280,6 +288,21 @@ impl Defence<'_> {
             self.say(&object, &line, out)?;
         }
         Ok(())
+    }
+
+    /// Holds the audit lottery of a slot once its randomness counts.
+    fn hold_lottery(&mut self, slot: &Slot, out: &mut dyn Write) -> anyhow::Result<()> {
+        let id = slot.id;
+        if !work::can_hold_lottery(self.chain, id)? {
+            return Ok(());
+        }
+        self.send(|sender| work::hold_lottery(sender, id).map(|()| Moved::Yes))?;
+        let audit = self.chain.call(self.chain.market().getAudit(id))?;
+        let drawn = audit.state == work::AUDIT_DUE;
+        let object = json!({ "event": "lottery", "slot": id, "drawn": drawn });
+        let outcome = if drawn { "an audit is due" } else { "it was not drawn for an audit" };
+        self.say(&object, &format!("slot {id}: the audit lottery was held, {outcome}"), out)?;
+        if drawn { self.disclose(slot, audit.deadline.to(), out) } else { Ok(()) }
     }
 
     /// Discloses the data of a slot to the auditors of its job, as its client has agreed to by accepting it.
@@ -406,6 +429,9 @@ impl Defence<'_> {
 
 #[cfg(test)]
 mod tests {
+    use fedmkt_contracts::market::Terms;
+    use fedmkt_market::board::Job;
+
     use super::*;
 
     #[test]
@@ -434,6 +460,18 @@ mod tests {
         assert!(is_over(&board, &id, 21));
         board.slots.insert(id, Slot { disclose_until: Some(30), ..slot.clone() });
         assert!(!is_over(&board, &id, 21), "an audit is due");
+        let terms = Terms { disclosure: 1, ..Terms::default() };
+        let audited = Job { id, sponsor: Address::ZERO, terms, block: 1, closed: false, open: 0 };
+        board.jobs.insert(id, audited);
+        let of_audited = Slot { job: id, ..slot.clone() };
+        board.slots.insert(id, of_audited.clone());
+        assert!(!is_over(&board, &id, 21), "anybody can still hold the lottery");
+        board.slots.insert(id, Slot { lottery_held: true, ..of_audited.clone() });
+        assert!(is_over(&board, &id, 21), "it was not drawn");
+        board.slots.insert(id, Slot { audited: true, ..of_audited.clone() });
+        assert!(is_over(&board, &id, 21), "it was audited and has disclosed");
+        board.slots.insert(id, Slot { submission: None, ..of_audited });
+        assert!(is_over(&board, &id, 11), "there is nothing to audit");
         board.slots.insert(id, Slot { submission: None, ..slot.clone() });
         assert!(is_over(&board, &id, 11), "nothing was submitted");
         board.slots.insert(id, Slot { ending: Some(SLOT_REFUTED), ..slot });

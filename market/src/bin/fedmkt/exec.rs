@@ -25,7 +25,7 @@ use self::folder::Folder;
 use crate::Refused;
 use crate::cli::{self, Exec};
 use crate::module::{self, Outline};
-use fedmkt_market::terminal::shown;
+use fedmkt_market::terminal::note;
 
 /// How much the folders may hold beside contents.
 const LIMITS: TreeLimits = TreeLimits { inodes: 1 << 20, entries: 1 << 20, name_bytes: 256 << 20 };
@@ -102,7 +102,7 @@ fn admit(wasm: &[u8], arguments: &Exec) -> anyhow::Result<Admitted> {
         }
         Err(refusal) => {
             for line in refusal.to_string().lines() {
-                eprintln!("refused: {}", shown(line));
+                note(&format!("refused: {line}"));
             }
             Err(Refused.into())
         }
@@ -139,7 +139,7 @@ fn execute(
         // Nothing but 0 may look like success.
         Called::Exited(code) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
         Called::Trapped => {
-            eprintln!("error: the program trapped");
+            note("error: the program trapped");
             ExitCode::from(cli::TRAPPED)
         }
     })
@@ -153,7 +153,7 @@ fn write_back(folders: &[Folder], wasi: &Wasi) -> anyhow::Result<()> {
 }
 
 fn notice(what: &str) {
-    eprintln!("note: {}", shown(what));
+    note(&format!("note: {what}"));
 }
 
 /// Passes output on. Where nobody reads any more, a program ends.
@@ -166,7 +166,7 @@ fn write_out(stream: Stream, bytes: &[u8]) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::BrokenPipe => process::exit(0),
         Err(error) => {
-            eprintln!("error: cannot write the program's output: {error}");
+            note(&format!("error: cannot write the program's output: {error}"));
             process::exit(cli::FAILED.into());
         }
     }

@@ -6,7 +6,7 @@ use fedmkt_core::manifest::{Disclosure, Manifest, ManifestError};
 use fedmkt_core::receipt::Body;
 use fedmkt_core::unixfs::{DAG_PB, RAW};
 use fedmkt_market::receipt::{Receipt, utc};
-use fedmkt_market::terminal::{shown, shown_line};
+use fedmkt_market::terminal::{note, shown, shown_line};
 use fedmkt_store::files::{Node, NodeKind};
 use fedmkt_store::job::JobDrive;
 use fedmkt_store::{BlockStore, CachedStore, StoreError};
@@ -76,8 +76,8 @@ fn value(arguments: &Inspect, store: &CachedStore, block: &[u8], out: &mut dyn W
         Ok(manifest) => return job(arguments, store, &manifest, node, out),
         Err(ManifestError::Rules(problems)) => {
             print_node(arguments, "job", node, out)?;
-            eprintln!("error: this job may not run:");
-            problems.iter().for_each(|problem| eprintln!("  {}", shown(&problem.to_string())));
+            note("error: this job may not run:");
+            problems.iter().for_each(|problem| note(&format!("  {problem}")));
             return Err(Refused.into());
         }
         Err(_) => {}
@@ -248,7 +248,7 @@ fn receipt(arguments: &Inspect, receipt: &Receipt, out: &mut dyn Write) -> anyho
     if problems.is_empty() {
         return Ok(());
     }
-    problems.iter().for_each(|problem| eprintln!("error: {problem}"));
+    problems.iter().for_each(|problem| note(&format!("error: {problem}")));
     Err(Refused.into())
 }
 

@@ -16,7 +16,7 @@ use fedmkt_market::duration::Seconds;
 use fedmkt_market::receipt::utc;
 use fedmkt_market::send::Sender;
 use fedmkt_market::settings::Settings;
-use fedmkt_market::terminal::shown_line;
+use fedmkt_market::terminal::{note, shown_line};
 use fedmkt_market::{journal, submission, terminal, wallet};
 use fedmkt_runtime::atomic_file;
 use fedmkt_store::files::{self, visit_tree};
@@ -182,7 +182,7 @@ fn list(settings: &Settings, all: bool, json: bool, out: &mut dyn Write) -> anyh
         )?;
     }
     if jobs.is_empty() {
-        eprintln!("no job can be accepted{}", if all { "" } else { ": --all lists those that were posted" });
+        note(&format!("no job can be accepted{}", if all { "" } else { ": --all lists those that were posted" }));
     }
     Ok(())
 }
@@ -234,7 +234,7 @@ fn submissions(settings: &Settings, reference: &Reference, json: bool, out: &mut
         writeln!(out, "  challenge  until {}", utc(slot.challenge_until))?;
     }
     if slots.is_empty() {
-        eprintln!("nobody has submitted yet");
+        note("nobody has submitted yet");
     }
     Ok(())
 }
@@ -244,11 +244,12 @@ fn cancel(settings: &Settings, reference: &Reference, out: &mut dyn Write) -> an
     let board = Board::read(&chain, settings)?;
     let job = board.job(&chain, reference)?;
     if job.closed {
-        eprintln!("the job is closed already");
+        note("the job is closed already");
         return Ok(());
     }
+    let key = wallet::open(settings)?;
     let journal = journal::open(settings)?;
-    let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(settings)? };
+    let sender = Sender { chain: &chain, journal: &journal, key };
     let call = chain.market().close(job.id).calldata().to_vec();
     sender.send(&format!("close {}", job.id), chain.market, call)?;
     let back = U256::from(job.terms.reward) * U256::from(job.open);
@@ -261,15 +262,16 @@ fn approve(settings: &Settings, id: B256, yes: bool) -> anyhow::Result<()> {
     let board = Board::read(&chain, settings)?;
     let slot = board.slot(&chain, id)?;
     if let Some(ending) = slot.ending {
-        eprintln!("the slot has ended already: {}", slot.state());
+        note(&format!("the slot has ended already: {}", slot.state()));
         return if ending == PAID { Ok(()) } else { Err(Refused.into()) };
     }
     let job = &board.jobs[&slot.job];
     let kind = chain.token(job.terms.token)?;
     let reward = kind.amount(U256::from(job.terms.reward));
     terminal::agree(yes, &format!("Approve, so that {} has {reward} at once?", slot.client))?;
+    let key = wallet::open(settings)?;
     let journal = journal::open(settings)?;
-    let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(settings)? };
+    let sender = Sender { chain: &chain, journal: &journal, key };
     let call = chain.market().approve(id).calldata().to_vec();
     sender.send(&format!("approve {id}"), chain.market, call)?;
     Ok(())
@@ -301,8 +303,8 @@ fn fetch(arguments: &Fetch, settings: &Settings, store: &CachedStore, out: &mut 
     let results = match open_bundle(store, &bundle, &manifest, submitted, identity.as_ref()) {
         Ok(results) => results,
         Err(error) if error.is::<NotWhatWasSubmitted>() => {
-            eprintln!("error: {}", shown_line(&error.to_string()));
-            eprintln!("  do not approve slot {id}; it can be challenged until {}", utc(slot.challenge_until));
+            note(&format!("error: {}", shown_line(&error.to_string())));
+            note(&format!("  do not approve slot {id}; it can be challenged until {}", utc(slot.challenge_until)));
             return Err(Refused.into());
         }
         Err(error) => return Err(error),

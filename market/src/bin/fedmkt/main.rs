@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::Parser;
 use fedmkt_market::settings::{Flags, Settings};
+use fedmkt_market::terminal::note;
 use fedmkt_runtime::backends::Backends;
 use fedmkt_runtime::message::sentence;
 use fedmkt_store::job::JobError;
@@ -68,7 +69,7 @@ fn main() -> ExitCode {
         Err(error) if error.is::<Refused>() => ExitCode::from(cli::REFUSED),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", fedmkt_market::terminal::shown(&sentence(&error)));
+            note(&format!("error: {}", sentence(&error)));
             ExitCode::from(cli::FAILED)
         }
     }
@@ -118,7 +119,10 @@ fn run(
             in_store(place, backends, |store| defend::compute(&arguments, store.folder(), out))
         }
         cli::Command::Devnet(devnet) => devnet::run(&devnet, flags.rpc.as_deref(), out),
-        cli::Command::Backup(arguments) => backup::run(&arguments, &Settings::read(flags)?, out),
+        cli::Command::Backup(arguments) => {
+            let settings = Settings::read(flags)?;
+            in_store(place, backends, |store| backup::run(&arguments, &settings, store.folder(), out))
+        }
         cli::Command::Store(command) => in_store(place, backends, |store| store::run(command, store, out)),
     }
 }

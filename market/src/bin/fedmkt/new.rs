@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use fedmkt_market::terminal::note;
 
 use crate::cli::New;
 
@@ -47,7 +48,7 @@ pub fn run(arguments: &New, out: &mut dyn Write) -> anyhow::Result<()> {
     }
     write(MODEL_FILE, &initial_model())?;
     writeln!(out, "{}", folder.display())?;
-    eprintln!("made the trainer {name}: its README says how to test, build, publish and run it");
+    note(&format!("made the trainer {name}: its README says how to test, build, publish and run it"));
     Ok(())
 }
 

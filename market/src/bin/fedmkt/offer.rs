@@ -17,9 +17,9 @@ use fedmkt_market::amount::Amount;
 use fedmkt_market::chain::Chain;
 use fedmkt_market::duration::Seconds;
 use fedmkt_market::receipt::utc;
-use fedmkt_market::records::Records;
 use fedmkt_market::send::{Sender, pay};
 use fedmkt_market::settings::Settings;
+use fedmkt_market::terminal::{note, shown_line};
 use fedmkt_market::{journal, terminal, wallet};
 use fedmkt_store::CachedStore;
 use fedmkt_store::job::JobDrive;
@@ -100,7 +100,7 @@ fn some_time(text: &str) -> Result<Seconds, String> {
 }
 
 /// A job that is about to be posted. Kept so that the same command never posts another one.
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 struct Begun {
     chain: u64,
     market: Address,
@@ -113,14 +113,14 @@ pub fn run(post: &Post, settings: &Settings, store: &CachedStore, out: &mut dyn 
     let drive = JobDrive::open(store, &post.job)?;
     let root = drive.root(store)?;
     let chain = Chain::connect(settings)?;
-    let journal = journal::open(settings)?;
     let sponsor = wallet::address(settings)?;
     let key = format!("post/{}/{:#x}/{sponsor}/{}", chain.id, chain.market, post.job);
-    let begun: Option<Begun> = journal.get(&key)?;
+    // The journal is not open while a person is asked: `fedmkt defend` needs it.
+    let begun: Option<Begun> = journal::open(settings)?.get(&key)?;
     let resumed = begun.is_some();
-    let terms = match begun {
+    let terms = match &begun {
         Some(begun) => {
-            eprintln!("Going on with the offer that was begun before; what else is given now does not change it.");
+            note("Going on with the offer that was begun before; what else is given now does not change it.");
             Terms::abi_decode(&begun.terms).map_err(|_| anyhow!("the journal is damaged: {key}"))?
         }
         None => new_terms(post, &chain, drive.manifest(), root.0.into())?,
@@ -132,20 +132,28 @@ pub fn run(post: &Post, settings: &Settings, store: &CachedStore, out: &mut dyn 
     let kind = chain.token(terms.token)?;
     let total = U256::from(terms.reward) * U256::from(terms.slots);
     describe(&terms, &kind, drive.manifest());
-    eprintln!("  in all     {} from {sponsor}", kind.amount(total));
+    note(&format!("  in all     {} from {sponsor}", kind.amount(total)));
     if !resumed {
         terminal::agree(post.yes, "Post this job?")?;
-        let begun = Begun { chain: chain.id, market: chain.market, sponsor, terms: terms.abi_encode().into() };
-        journal.put(&key, &begun)?;
     }
     let id = ids::job_id(chain.id, chain.market, sponsor, &terms);
     let posted = chain.has_job(id, BlockId::latest())?;
-    if !posted {
-        let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(settings)? };
+    let account = if posted { None } else { Some(wallet::open(settings)?) };
+    let journal = journal::open(settings)?;
+    if journal.get(&key)? != begun {
+        bail!("another command has begun or ended an offer of this job meanwhile: run the command again");
+    }
+    if !resumed {
+        let begun = Begun { chain: chain.id, market: chain.market, sponsor, terms: terms.abi_encode().into() };
+        journal.put(&key, &begun)?;
+    }
+    if let Some(account) = account {
+        let sender = Sender { chain: &chain, journal: &journal, key: account };
         let call = chain.market().post(terms.clone()).calldata().to_vec();
-        if let Err(error) = pay(&sender, &format!("post {id}"), terms.token, total, call) {
-            // An offer that the market refuses is not gone on with.
-            if !chain.has_job(id, BlockId::latest())? && !is_on_its_way(&journal, id)? {
+        let name = format!("post {id}");
+        if let Err(error) = pay(&sender, &name, terms.token, total, call) {
+            // An offer that the market refuses is not gone on with. But one that was signed may come later.
+            if !chain.has_job(id, BlockId::latest())? && !sender.can_come(&name)? {
                 journal.remove(&key)?;
             }
             return Err(error);
@@ -160,10 +168,6 @@ pub fn run(post: &Post, settings: &Settings, store: &CachedStore, out: &mut dyn 
     out.flush()?;
     // Only now: whoever has not read the id runs the same command again, which must not offer a second reward.
     journal.remove(&key)
-}
-
-fn is_on_its_way(journal: &Records, id: B256) -> anyhow::Result<bool> {
-    Ok(journal.get::<serde_json::Value>(&format!("transaction/post {id}"))?.is_some())
 }
 
 fn new_terms(post: &Post, chain: &Chain, manifest: &Manifest, root: B256) -> anyhow::Result<Terms> {
@@ -253,21 +257,26 @@ fn new_terms(post: &Post, chain: &Chain, manifest: &Manifest, root: B256) -> any
 /// What an offer says, for people.
 pub fn describe(terms: &Terms, kind: &Amount, manifest: &Manifest) {
     let amount = |units: u128| kind.amount(U256::from(units));
-    eprintln!("{}", fedmkt_runtime::consent::printable(&manifest.name));
-    eprintln!("  reward     {} for each of {} results  (token {})", amount(terms.reward), terms.slots, terms.token);
-    eprintln!("  bond       {} from each client", amount(terms.bond));
-    eprintln!("  accepting  until {}", utc(terms.acceptUntil.to()));
-    eprintln!("  submitting within {} of accepting", Seconds(terms.submitTime));
+    note(&shown_line(&manifest.name));
+    note(&format!(
+        "  reward     {} for each of {} results  (token {})",
+        amount(terms.reward),
+        terms.slots,
+        terms.token
+    ));
+    note(&format!("  bond       {} from each client", amount(terms.bond)));
+    note(&format!("  accepting  until {}", utc(terms.acceptUntil.to())));
+    note(&format!("  submitting within {} of accepting", Seconds(terms.submitTime)));
     if terms.arbitrator.is_zero() {
-        eprintln!("  payment    only when the sponsor approves: the job is private");
+        note("  payment    only when the sponsor approves: the job is private");
     } else {
-        eprintln!("  payment    {} after submitting, or when the sponsor approves", Seconds(terms.window));
-        eprintln!(
+        note(&format!("  payment    {} after submitting, or when the sponsor approves", Seconds(terms.window)));
+        note(&format!(
             "  disputes   a challenger puts up {}, the winner gets {}; {} rules, for {}",
             amount(terms.challengeBond),
             amount(terms.compensation),
             terms.arbitrator,
             amount(terms.arbitrationFee)
-        );
+        ));
     }
 }

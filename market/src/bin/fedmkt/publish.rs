@@ -9,7 +9,7 @@ use cid::Cid;
 use fedmkt_core::admission::{self, ModuleLimits};
 use fedmkt_core::manifest::{Manifest, SizeClass};
 use fedmkt_core::unixfs::FileCid;
-use fedmkt_market::terminal::shown;
+use fedmkt_market::terminal::note;
 use fedmkt_store::job::{JobDrive, JobError};
 use fedmkt_store::{CachedStore, FolderStore, files, put_value};
 use serde_json::json;
@@ -61,7 +61,7 @@ pub fn run(arguments: &Publish, cached: &CachedStore, out: &mut dyn Write) -> an
         });
         writeln!(out, "{object:#}")?;
     } else {
-        notes.iter().for_each(|note| eprintln!("note: {}", shown(note)));
+        notes.iter().for_each(|what| note(&format!("note: {what}")));
         writeln!(out, "{job}")?;
     }
     Ok(())
@@ -74,8 +74,8 @@ fn any_file() -> Cid {
 
 fn refuse(file: &Path, findings: &[String]) -> anyhow::Result<()> {
     let things = if findings.len() == 1 { "1 thing" } else { &format!("{} things", findings.len()) };
-    eprintln!("error: {} cannot be published, {things} must be changed", file.display());
-    findings.iter().for_each(|finding| eprintln!("  {}", shown(finding).replace('\n', "\n    ")));
+    note(&format!("error: {} cannot be published, {things} must be changed", file.display()));
+    findings.iter().for_each(|finding| note(&format!("  {}", finding.replace('\n', "\n    "))));
     Err(Refused.into())
 }
 

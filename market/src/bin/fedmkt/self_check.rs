@@ -10,6 +10,7 @@ use cid::Cid;
 use fedmkt_market::journal::Taken;
 use fedmkt_market::receipt::Receipt;
 use fedmkt_market::settings::Settings;
+use fedmkt_market::terminal::note;
 use fedmkt_runtime::program;
 use fedmkt_store::FolderStore;
 
@@ -30,7 +31,7 @@ pub fn run(settings: &Settings, store: &FolderStore, receipt: &Cid, taken: &Take
     getrandom::fill(&mut random).map_err(|error| anyhow!("the system gives no randomness: {error}"))?;
     // 128 random bits make the bias of the remainder unnoticeable.
     let step = u128::from_le_bytes(random) % u128::from(steps.max(1));
-    eprintln!("Before submitting, step {step} of {steps} is replayed in a machine.");
+    note(&format!("Before submitting, step {step} of {steps} is replayed in a machine."));
     let mut command = Command::new(program::find("fedmkt-verify", VARIABLE));
     command.args(["replay", &receipt.to_string(), "--step", &step.to_string(), "--engine", "machine"]);
     command.arg("--capsule").arg(&taken.capsule).arg("--store").arg(store.folder());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use cid::Cid;
 use fedmkt_core::unixfs::{DAG_PB, RAW};
-use fedmkt_market::terminal::shown_line;
+use fedmkt_market::terminal::{note, shown_line};
 use fedmkt_runtime::home::Home;
 use fedmkt_store::files::{self, FileReader, visit_tree};
 use fedmkt_store::piece::{Piece, PieceWriter};
@@ -147,7 +147,7 @@ fn list_blocks(store: &FolderStore, json: bool, out: &mut dyn Write) -> anyhow::
     } else {
         blocks.iter().try_for_each(|(cid, bytes)| writeln!(out, "{cid}  {bytes:>8}"))?;
         let bytes = blocks.iter().map(|(_, bytes)| bytes).sum();
-        eprintln!("{} blocks, {}", blocks.len(), Bytes(bytes));
+        note(&format!("{} blocks, {}", blocks.len(), Bytes(bytes)));
     }
     Ok(())
 }
@@ -160,7 +160,7 @@ fn list_pins(store: &FolderStore, json: bool, out: &mut dyn Write) -> anyhow::Re
     } else {
         pins.iter().try_for_each(|cid| writeln!(out, "{cid}  {}", kind(cid)))?;
         if pins.is_empty() {
-            eprintln!("nothing is pinned in {}", store.folder().display());
+            note(&format!("nothing is pinned in {}", store.folder().display()));
         }
     }
     Ok(())
@@ -180,11 +180,11 @@ fn export(store: &CachedStore, cids: &[Cid], output: &Path, commp: bool, out: &m
     }
     if is_stream(output) {
         let piece = export_to(store, cids, BufWriter::new(out), commp)?;
-        piece.iter().for_each(|piece| eprintln!("{} {}", piece.cid, sizes(piece)));
+        piece.iter().for_each(|piece| note(&format!("{} {}", piece.cid, sizes(piece))));
     } else {
         let file = File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
         if let Some(piece) = export_to(store, cids, BufWriter::new(file), commp)? {
-            eprintln!("{}", sizes(&piece));
+            note(&sizes(&piece));
             writeln!(out, "{}", piece.cid)?;
         }
     }
@@ -265,9 +265,9 @@ fn verify(store: &FolderStore, repair: bool, json: bool, out: &mut dyn Write) ->
         return Ok(());
     }
     if repair {
-        eprintln!("add or import what is missing again");
+        note("add or import what is missing again");
     } else {
-        eprintln!("`fedmkt store verify --repair` removes what is damaged; then add or import it again");
+        note("`fedmkt store verify --repair` removes what is damaged; then add or import it again");
     }
     Err(Refused.into())
 }
@@ -297,10 +297,10 @@ pub fn upload_to(node: &Kubo, store: &FolderStore, cid: &Cid) -> anyhow::Result<
     let uploaded = node.upload(store, cid, |bytes| {
         if last.elapsed() >= Duration::from_secs(2) {
             last = Instant::now();
-            eprintln!("uploading: {}", Bytes(bytes));
+            note(&format!("uploading: {}", Bytes(bytes)));
         }
     })?;
-    eprintln!("{} has {cid}: {} sent of {}", node.endpoint(), Bytes(uploaded.sent), Bytes(uploaded.bytes));
+    note(&format!("{} has {cid}: {} sent of {}", node.endpoint(), Bytes(uploaded.sent), Bytes(uploaded.bytes)));
     Ok(uploaded)
 }
 

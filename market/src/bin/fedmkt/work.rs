@@ -12,6 +12,8 @@ use std::time::Duration;
 use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::providers::Provider;
+use alloy::signers::local::PrivateKeySigner;
+use alloy::sol_types::SolValue;
 use anyhow::{Context, anyhow, bail};
 use cid::Cid;
 use clap::Args;
@@ -29,9 +31,9 @@ use fedmkt_market::duration::Seconds;
 use fedmkt_market::journal::{self, Drawn, Taken};
 use fedmkt_market::receipt::{Receipt, utc};
 use fedmkt_market::records::Records;
-use fedmkt_market::send::{Sender, pay};
+use fedmkt_market::send::{Sender, fees, pay};
 use fedmkt_market::settings::Settings;
-use fedmkt_market::terminal::shown_line;
+use fedmkt_market::terminal::{note, shown_line};
 use fedmkt_market::{submission, terminal, wallet};
 use fedmkt_runtime::consent::Consent;
 use fedmkt_runtime::grant::Grant;
@@ -44,8 +46,16 @@ use serde_json::{Value, json};
 
 use crate::{Refused, challenge, offer, self_check};
 
+/// Who may see a client's data: numbers of the contract.
+const AUDITED: u8 = 1;
+const PRIVATE: u8 = 2;
+
 /// State of an audit in the contract.
 pub const AUDIT_DUE: u8 = 1;
+
+/// What has happened to a slot: flags of the contract.
+const DRAWN: u8 = 2;
+const LOTTERY: u8 = 4;
 
 /// Gas of all that a client sends until it has its reward, for the estimate that it is shown.
 const GAS: u64 = 350_000;
@@ -114,7 +124,12 @@ pub struct Status {
 }
 
 /// End slots whose time has come, and take everything that the market owes you
+///
+/// Holds the audit lottery of a slot if nobody has.
 #[derive(Args)]
+#[command(after_help = "\
+Ends with exit code 1 when a slot could not be ended, or was drawn for an audit: `fedmkt defend` or `fedmkt disclose` then, in time, or
+the bond is lost.")]
 pub struct Claim {
     /// Give up on private jobs whose window has passed: the bond comes back, and no reward
     #[arg(long)]
@@ -164,7 +179,6 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &CachedStore, out:
     }
     let grant = Grant::survey(path)?;
     let client = wallet::address(settings)?;
-    let journal = journal::open(settings)?;
 
     let identity = Identity::open(&settings.home.identity(), passphrase)?;
     let capsule = grant.pack(&job.manifest, &identity, &settings.home.capsules()?, &mut |_| {})?;
@@ -174,15 +188,19 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &CachedStore, out:
     let data_root = B256::from(capsule.root.0);
     let blind_hash = B256::from(tree::keccak256(&inputs::blind(data.salt()).0).0);
 
-    let mut known: Vec<Taken> = taken(&journal, &chain, client)?
-        .into_iter()
-        .filter(|taken| taken.job == posted.id && taken.data_root == data_root && taken.blind_hash == blind_hash)
-        .collect();
-    let goes_on = |taken: &Taken| board.slots.get(&taken.slot).is_none_or(|slot| slot.ending.is_none());
-    known.sort_by_key(|taken| !goes_on(taken));
-    let known = known.into_iter().next().filter(|taken| !arguments.again || goes_on(taken));
-    let mut taken = match known {
-        Some(taken) => taken,
+    let known = |journal: &Records| -> anyhow::Result<Option<Taken>> {
+        let mut known: Vec<Taken> = taken(journal, &chain, client)?
+            .into_iter()
+            .filter(|taken| taken.job == posted.id && taken.data_root == data_root && taken.blind_hash == blind_hash)
+            .collect();
+        let goes_on = |taken: &Taken| board.slots.get(&taken.slot).is_none_or(|slot| slot.ending.is_none());
+        known.sort_by_key(|taken| !goes_on(taken));
+        Ok(known.into_iter().next().filter(|taken| !arguments.again || goes_on(taken)))
+    };
+    // The journal is not open while a person is asked: `fedmkt defend` needs it.
+    let before = known(&journal::open(settings)?)?;
+    let (fresh, key) = match before {
+        Some(_) => (None, None),
         None => {
             if !posted.is_open(now) {
                 bail!("job {} takes no more clients: its slots are taken, or its time has passed", posted.id);
@@ -194,21 +212,21 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &CachedStore, out:
                 files: grant.files(),
                 bytes: grant.bytes(),
             };
-            eprintln!("{consent}\n");
+            note(&format!("{consent}\n"));
             let kind = chain.token(posted.terms.token)?;
             offer::describe(&posted.terms, &kind, &job.manifest);
-            let price = chain.ask(chain.node().get_gas_price())?;
-            eprintln!(
-                "  gas        about {GAS} in all, {} at present",
+            let price = fees(&chain)?.max_fee_per_gas;
+            note(&format!(
+                "  gas        about {GAS} in all, at most {} at present",
                 Amount::coins(U256::from(price) * U256::from(GAS))
-            );
+            ));
             describe_disputes(&posted.terms, job.manifest.limits.steps, price);
-            eprintln!("  account    {client}\n");
+            note(&format!("  account    {client}\n"));
             terminal::agree(arguments.yes, "Accept, and put up the bond?")?;
             let mut nonce = B256::ZERO;
             getrandom::fill(&mut nonce.0).map_err(|error| anyhow!("the system gives no randomness: {error}"))?;
             let slot = ids::slot_id(posted.id, client, data_root, blind_hash, nonce);
-            Taken {
+            let fresh = Taken {
                 chain: chain.id,
                 market: chain.market,
                 client,
@@ -222,17 +240,24 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &CachedStore, out:
                 drawn: None,
                 receipt: None,
                 bundle: None,
-            }
+            };
+            (Some(fresh), Some(wallet::open(settings)?))
         }
+    };
+    let journal = journal::open(settings)?;
+    // Meanwhile the same command may have taken a slot elsewhere.
+    let (mut taken, is_fresh) = match known(&journal)? {
+        Some(taken) => (taken, false),
+        None => (fresh.context("the slot that was begun is no longer in the journal: run the command again")?, true),
     };
     let found = chain.call(chain.market().getSlot(taken.slot))?;
     if found.state == 0 {
-        let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(settings)? };
+        let key = key.clone().map_or_else(|| wallet::open(settings), Ok)?;
+        let sender = Sender { chain: &chain, journal: &journal, key };
         journal.put(&journal::name(taken.slot), &taken)?;
         if let Err(error) = take(&sender, &posted.terms, &taken) {
-            // What was refused and is not on its way is not gone on with.
-            let name = format!("transaction/accept {}", taken.slot);
-            if journal.get::<Value>(&name)?.is_none() && chain.call(chain.market().getSlot(taken.slot))?.state == 0 {
+            // What was refused is not gone on with. But once it was signed it may come later, whatever the node says now.
+            if is_fresh && !sender.was_signed(&accepting(&taken))? {
                 journal.remove(&journal::name(taken.slot))?;
             }
             return Err(error);
@@ -247,12 +272,12 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &CachedStore, out:
         );
     }
     if found.state == ACCEPTED {
-        draw(settings, &chain, &journal, &posted.terms, &mut taken)?;
+        draw(settings, &chain, &journal, key, &posted.terms, &mut taken)?;
     }
     let drawn = taken.drawn.as_ref().context("the slot has ended, and its run was never drawn")?;
     let ended = found.state > SUBMITTED;
     if ended {
-        eprintln!("This slot has ended: --again takes another one for the same data.");
+        note("This slot has ended: --again takes another one for the same data.");
     }
     if arguments.json {
         let object = json!({
@@ -275,11 +300,16 @@ fn describe_disputes(terms: &fedmkt_contracts::market::Terms, most_steps: u64, p
     // In whole hours: `Seconds` of an odd number are hard to read.
     let longest = Seconds(u32::try_from(effort.seconds.div_ceil(3600) * 3600).unwrap_or(u32::MAX));
     let cost = Amount::coins(U256::from(price) * U256::from(effort.gas));
-    eprintln!("  disputed   your bond is at stake. One challenge takes, at worst,");
-    eprintln!("               {} transactions, each within {}", effort.moves, Seconds(terms.moveTime));
-    eprintln!("               about {} gas in all, {cost} at present", effort.gas);
-    eprintln!("               {longest} until it has ended, in which nothing is paid");
-    eprintln!("               and computing a part of the run again: `fedmkt defend` does all this");
+    note("  disputed   your bond is at stake. One challenge takes, at worst,");
+    note(&format!("               {} transactions, each within {}", effort.moves, Seconds(terms.moveTime)));
+    note(&format!("               about {} gas in all, at most {cost} at present", effort.gas));
+    note(&format!("               {longest} until it has ended, in which nothing is paid"));
+    note("               and computing a part of the run again: `fedmkt defend` does all this");
+}
+
+/// The name of what takes a slot.
+fn accepting(taken: &Taken) -> String {
+    format!("accept {}", taken.slot)
 }
 
 fn take(sender: &Sender<'_>, terms: &fedmkt_contracts::market::Terms, taken: &Taken) -> anyhow::Result<()> {
@@ -288,7 +318,7 @@ fn take(sender: &Sender<'_>, terms: &fedmkt_contracts::market::Terms, taken: &Ta
         bail!("the slot was begun by {}: use that wallet", taken.client);
     }
     let call = chain.market().accept(taken.job, taken.data_root, taken.blind_hash, taken.nonce).calldata().to_vec();
-    pay(sender, &format!("accept {}", taken.slot), terms.token, U256::from(terms.bond), call)?;
+    pay(sender, &accepting(taken), terms.token, U256::from(terms.bond), call)?;
     Ok(())
 }
 
@@ -312,7 +342,7 @@ fn header(chain: &Chain, number: u64) -> anyhow::Result<(Bytes, B256)> {
     // One block more: only in a later one can the market check it.
     while chain.latest()?.number < source + chain.confirmations {
         if !told {
-            eprintln!("Waiting for block {source}, whose randomness is in the id of the run.");
+            note(&format!("Waiting for block {source}, whose randomness is in the id of the run."));
             told = true;
         }
         std::thread::sleep(PAUSE);
@@ -326,27 +356,21 @@ fn header(chain: &Chain, number: u64) -> anyhow::Result<(Bytes, B256)> {
     Ok((encoded, block.header.mix_hash))
 }
 
-/// Learns the run's id, and keeps it; fixes it on the chain if submitting could be too late for that.
+/// Learns the run's id, and keeps it; fixes it on the chain if submitting could be too late for that. Without `key` the wallet's
+/// is asked for then.
 fn draw(
     settings: &Settings,
     chain: &Chain,
     journal: &Records,
+    key: Option<PrivateKeySigner>,
     terms: &fedmkt_contracts::market::Terms,
     taken: &mut Taken,
 ) -> anyhow::Result<()> {
-    let accepted = chain.call(chain.market().getSlot(taken.slot))?;
-    let number = accepted.blockNumber.to::<u64>();
-    let is_drawn = accepted.flags & 2 != 0;
-    if is_drawn {
-        if taken.drawn.is_none() {
-            let board = Board::read(chain, settings)?;
-            let run_id = board.slots.get(&taken.slot).and_then(|slot| slot.run_id);
-            let run_id = run_id.context("the node does not give the event of the run: try again later")?;
-            taken.drawn = Some(Drawn { block: number, header: Bytes::new(), run_id });
-            journal.put(&journal::name(taken.slot), taken)?;
-        }
+    if is_drawn(settings, chain, journal, taken)? {
         return Ok(());
     }
+    let accepted = chain.call(chain.market().getSlot(taken.slot))?;
+    let number = accepted.blockNumber.to::<u64>();
     let latest = chain.latest()?;
     let reach = chain.reach()?;
     if latest.number > randomness::source(number) + reach {
@@ -361,7 +385,7 @@ fn draw(
     let drawn = Drawn { block: number, header: header.clone(), run_id: B256::from(run_id.0) };
     let now = drawn.run_id;
     if taken.drawn.replace(drawn).is_some_and(|before| before.run_id != now) {
-        eprintln!("Notice: the chain was reorganised. The run has another id, and is trained again.");
+        note("Notice: the chain was reorganised. The run has another id, and is trained again.");
         (taken.receipt, taken.bundle) = (None, None);
     }
     journal.put(&journal::name(taken.slot), taken)?;
@@ -371,38 +395,62 @@ fn draw(
     let past = chain.block(BlockNumberOrTag::Number(latest.number - span))?.context("the node lost a block")?;
     let pace = (latest.time.saturating_sub(past.time)) as f64 / (span.max(1)) as f64;
     if f64::from(terms.submitTime) > pace * reach as f64 / 2.0 {
-        eprintln!(
-            "Fixing the run's id on the chain, as its randomness will be out of reach before the time to submit ends."
+        note(
+            "Fixing the run's id on the chain, as its randomness will be out of reach before the time to submit ends.",
         );
-        let sender = Sender { chain, journal, key: wallet::open(settings)? };
+        let sender = Sender { chain, journal, key: key.map_or_else(|| wallet::open(settings), Ok)? };
         let run = calls::accepted(DataRoot(taken.data_root.0), Hash(taken.blind_hash.0), None);
         let call = chain.market().drawRun(taken.slot, run, header).calldata().to_vec();
         let sent = sender.send(&format!("draw {}", taken.slot), chain.market, call);
         // Anybody may have done it meanwhile.
-        if sent.is_err() && chain.call(chain.market().getSlot(taken.slot))?.flags & 2 == 0 {
+        if !is_drawn(settings, chain, journal, taken)? {
             sent?;
         }
     }
     Ok(())
 }
 
+/// Whether a run's id is fixed on the chain. If so the journal has that one afterwards, whatever a node said before.
+fn is_drawn(settings: &Settings, chain: &Chain, journal: &Records, taken: &mut Taken) -> anyhow::Result<bool> {
+    let found = chain.call(chain.market().getSlot(taken.slot))?;
+    if found.flags & DRAWN == 0 {
+        return Ok(false);
+    }
+    let (root, blind) = (DataRoot(taken.data_root.0), Hash(taken.blind_hash.0));
+    let fits = |id: &B256| keccak256(calls::accepted(root, blind, Some(RunId(id.0))).abi_encode()) == found.facts;
+    // Once it is submitted the market knows more of the run.
+    if found.state != ACCEPTED || taken.drawn.as_ref().is_some_and(|drawn| fits(&drawn.run_id)) {
+        return Ok(true);
+    }
+    let board = Board::read(chain, settings)?;
+    let run_id = board.slots.get(&taken.slot).and_then(|slot| slot.run_id).filter(fits);
+    let run_id = run_id.context("the node does not give the event of the run that the market has: try again later")?;
+    let drawn = Drawn { block: found.blockNumber.to(), header: Bytes::new(), run_id };
+    if taken.drawn.replace(drawn).is_some() {
+        note("Notice: the run has another id in the chain than a node has said before, and is trained again.");
+        (taken.receipt, taken.bundle) = (None, None);
+    }
+    journal.put(&journal::name(taken.slot), taken)?;
+    Ok(true)
+}
+
 pub fn submit(arguments: &Submit, settings: &Settings, store: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
     let chain = Chain::connect(settings)?;
-    let mut journal = journal::open(settings)?;
-    let mut taken = journal::written(&journal, arguments.slot)?;
+    let mut taken = journal::written(&journal::open(settings)?, arguments.slot)?;
     if (taken.chain, taken.market) != (chain.id, chain.market) {
         bail!("slot {} is in the market {} on chain {}", taken.slot, taken.market, taken.chain);
     }
     let found = chain.call(chain.market().getSlot(taken.slot))?;
-    if found.state == ACCEPTED && arguments.self_check {
-        // It may take long, and `fedmkt defend` needs the journal.
-        drop(journal);
-        self_check::run(settings, store.folder(), &receipt_of(arguments, &taken)?, &taken)?;
-        journal = journal::open(settings)?;
-        taken = journal::written(&journal, arguments.slot)?;
-    }
     if found.state == ACCEPTED {
-        submit_now(arguments, settings, store, &chain, &journal, &mut taken)?;
+        // The journal is not open meanwhile: `fedmkt defend` needs it.
+        if arguments.self_check {
+            self_check::run(settings, store.folder(), &receipt_of(arguments, &taken)?, &taken)?;
+        }
+        let key = wallet::open(settings)?;
+        let journal = journal::open(settings)?;
+        taken = journal::written(&journal, arguments.slot)?;
+        let sender = Sender { chain: &chain, journal: &journal, key };
+        submit_now(arguments, settings, store, &sender, &mut taken)?;
     } else if found.state < ACCEPTED {
         bail!("slot {} is not accepted: `fedmkt accept` first", taken.slot);
     } else if found.state > PAID {
@@ -436,15 +484,15 @@ fn submit_now(
     arguments: &Submit,
     settings: &Settings,
     store: &CachedStore,
-    chain: &Chain,
-    journal: &Records,
+    sender: &Sender<'_>,
     taken: &mut Taken,
 ) -> anyhow::Result<()> {
+    let (chain, journal) = (sender.chain, sender.journal);
     let name = journal::name(taken.slot);
     let board = Board::read(chain, settings)?;
     let posted: &Job = board.jobs.get(&taken.job).context("the node does not give the event of the job")?;
     let before = taken.drawn.as_ref().map(|drawn| drawn.run_id);
-    draw(settings, chain, journal, &posted.terms, taken)?;
+    draw(settings, chain, journal, Some(sender.key.clone()), &posted.terms, taken)?;
     let drawn = taken.drawn.clone().context("the run has no id")?;
     if before.is_some_and(|before| before != drawn.run_id) {
         bail!("the run has another id now, {}: train again with it", drawn.run_id);
@@ -481,13 +529,12 @@ fn submit_now(
     upload(store, bundle.iter().chain(&capsule))
         .context("nothing was submitted; without --ipfs it is, and others must get the files otherwise")?;
     let claim = calls::claim(body, bundle.as_ref(), capsule.as_ref())?;
-    let is_drawn = chain.call(chain.market().getSlot(taken.slot))?.flags & 2 != 0;
+    let is_drawn = chain.call(chain.market().getSlot(taken.slot))?.flags & DRAWN != 0;
     let run_id = is_drawn.then_some(RunId(drawn.run_id.0));
     let accepted = calls::accepted(DataRoot(taken.data_root.0), Hash(taken.blind_hash.0), run_id);
     let header = if is_drawn { Bytes::new() } else { drawn.header };
     let market = chain.market();
     let call = market.submit(taken.slot, accepted, claim.submission, claim.siblings, header);
-    let sender = Sender { chain, journal, key: wallet::open(settings)? };
     sender.send(&format!("submit {}", taken.slot), chain.market, call.calldata().to_vec())?;
     Ok(())
 }
@@ -510,7 +557,7 @@ pub fn disclosed_capsule(
     auditors: &[String],
     taken: &Taken,
 ) -> anyhow::Result<Cid> {
-    let name = format!("disclosed/{}", taken.slot);
+    let name = journal::disclosed(taken.slot);
     if let Some(kept) = journal.get::<String>(&name)? {
         return Ok(fedmkt_store::parse_cid(&kept)?);
     }
@@ -534,19 +581,21 @@ pub fn disclose(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let chain = Chain::connect(settings)?;
-    let journal = journal::open(settings)?;
-    let taken = journal::written(&journal, arguments.slot)?;
+    let taken = journal::written(&journal::open(settings)?, arguments.slot)?;
     if chain.call(chain.market().getAudit(taken.slot))?.state != AUDIT_DUE {
         bail!("no audit of slot {} is due", taken.slot);
     }
     let auditors = auditors(settings, store, &taken)?;
-    eprintln!("The data of slot {} goes to:", taken.slot);
-    auditors.iter().for_each(|auditor| eprintln!("  {}", shown_line(auditor)));
+    note(&format!("The data of slot {} goes to:", taken.slot));
+    auditors.iter().for_each(|auditor| note(&format!("  {}", shown_line(auditor))));
     terminal::agree(arguments.yes, "Disclose it to them?")?;
+    let key = wallet::open(settings)?;
+    // Not before: `fedmkt defend` needs it.
+    let journal = journal::open(settings)?;
     let capsule = disclosed_capsule(&journal, store.folder(), &auditors, &taken)?;
     upload(store, [&capsule]).context("nothing was disclosed")?;
     let disclosed = calls::file_cid(Some(&capsule))?;
-    let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(settings)? };
+    let sender = Sender { chain: &chain, journal: &journal, key };
     let call = chain.market().disclose(taken.slot, disclosed).calldata().to_vec();
     sender.send(&format!("disclose {}", taken.slot), chain.market, call)?;
     if arguments.json {
@@ -578,7 +627,7 @@ fn next(board: &Board, slot: &Slot, job: &Job, now: u64) -> String {
         return format!("it is disputed: `fedmkt defend`, the next move is due until {}", utc(challenge.deadline));
     }
     match (job.terms.disclosure, slot.challenge_until >= now) {
-        (2, _) => "wait for the sponsor's approval".into(),
+        (PRIVATE, _) => "wait for the sponsor's approval".into(),
         (_, true) => format!("keep data and home; `fedmkt claim` after {}", utc(slot.challenge_until)),
         (_, false) => "`fedmkt claim`".into(),
     }
@@ -616,7 +665,10 @@ pub fn status(arguments: &Status, settings: &Settings, out: &mut dyn Write) -> a
         writeln!(out, "  next  {}", next(&board, slot, job, now))?;
     }
     if slots.is_empty() {
-        eprintln!("{client} has no slots{}", if arguments.all { "" } else { " that have not ended: --all lists all" });
+        note(&format!(
+            "{client} has no slots{}",
+            if arguments.all { "" } else { " that have not ended: --all lists all" }
+        ));
     }
     Ok(())
 }
@@ -635,20 +687,21 @@ pub fn claim(arguments: &Claim, settings: &Settings, out: &mut dyn Write) -> any
         };
         Ok(Sender { chain: &chain, journal: &journal, key: key.clone() })
     };
-    let (mut ended, mut failed) = (Vec::new(), Vec::new());
+    let (mut ended, mut due, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for slot in board.slots.values().filter(|slot| slot.client == account && slot.ending.is_none()) {
         let job = &board.jobs[&slot.job];
         let now = chain.latest()?.time;
-        let is_private = job.terms.disclosure == 2;
+        let is_private = job.terms.disclosure == PRIVATE;
         if slot.submission.is_none() || slot.challenge_until >= now || (is_private && !arguments.without_approval) {
             continue;
         }
         // What one slot waits for is no reason to leave the others.
-        match key().and_then(|sender| finalize(&sender, job, slot)) {
-            Ok(true) => ended.push(slot.id),
-            Ok(false) => {}
+        match key().and_then(|sender| finalize(&sender, &board, slot)) {
+            Ok(Settled::Ended) => ended.push(slot.id),
+            Ok(Settled::NotYet) => {}
+            Ok(Settled::AuditDue) => due.push(slot.id),
             Err(error) => {
-                eprintln!("slot {}: {error:#}", slot.id);
+                note(&format!("slot {}: {error:#}", slot.id));
                 failed.push(slot.id);
             }
         }
@@ -684,7 +737,7 @@ pub fn claim(arguments: &Claim, settings: &Settings, out: &mut dyn Write) -> any
             // What was sent before, by a claim that did not wait for it, has brought it meanwhile.
             Err(_) if chain.owed(token, account)?.is_zero() => got.push((token, owed)),
             Err(error) => {
-                eprintln!("token {token}: {error:#}");
+                note(&format!("token {token}: {error:#}"));
                 failed.push(B256::left_padding_from(token.as_slice()));
             }
         }
@@ -692,32 +745,69 @@ pub fn claim(arguments: &Claim, settings: &Settings, out: &mut dyn Write) -> any
     if arguments.json {
         let got: Vec<Value> =
             got.iter().map(|(token, amount)| json!({ "token": token, "amount": amount.to_string() })).collect();
-        writeln!(out, "{:#}", json!({ "account": account, "ended": ended, "withdrawn": got }))?;
+        writeln!(out, "{:#}", json!({ "account": account, "ended": ended, "audits_due": due, "withdrawn": got }))?;
     } else {
         for (token, amount) in &got {
             writeln!(out, "{} for {account}", chain.token(*token)?.amount(*amount))?;
         }
         if got.is_empty() {
-            eprintln!("nothing is owed to {account} yet: see `fedmkt status`");
+            note(&format!("nothing is owed to {account} yet: see `fedmkt status`"));
         }
     }
-    if failed.is_empty() { Ok(()) } else { Err(Refused.into()) }
+    if failed.is_empty() && due.is_empty() { Ok(()) } else { Err(Refused.into()) }
 }
 
-/// Ends a slot whose window has passed. Whether it has.
-fn finalize(sender: &Sender<'_>, job: &Job, slot: &Slot) -> anyhow::Result<bool> {
+/// Whether the audit lottery of a slot is still to be held: nothing is paid before, and anybody can hold it at any time.
+pub fn wants_lottery(board: &Board, slot: &Slot) -> bool {
+    board.jobs.get(&slot.job).is_some_and(|job| job.terms.disclosure == AUDITED)
+        && slot.submission.is_some()
+        && slot.ending.is_none()
+        && !slot.lottery_held
+        && !slot.audited
+}
+
+/// Whether the block counts that has the randomness of the audit lottery of a slot.
+pub fn can_hold_lottery(chain: &Chain, slot: B256) -> anyhow::Result<bool> {
+    let found = chain.call(chain.market().getSlot(slot))?;
+    let source = randomness::source(found.blockNumber.to());
+    Ok(found.state == SUBMITTED && found.flags & LOTTERY == 0 && chain.latest()?.number >= source + chain.confirmations)
+}
+
+/// Holds the audit lottery of a slot; waits for the block that has its randomness. When that is out of reach an audit is due.
+pub fn hold_lottery(sender: &Sender<'_>, slot: B256) -> anyhow::Result<()> {
     let chain = sender.chain;
-    if job.terms.disclosure == 1 && slot.disclose_until.is_none() && !slot.lottery_held {
-        let found = chain.call(chain.market().getSlot(slot.id))?;
-        let number: u64 = found.blockNumber.to();
-        let late = chain.latest()?.number > randomness::source(number) + chain.reach()?;
-        let header = if late { Bytes::new() } else { header(chain, number)?.0 };
-        let call = chain.market().drawAudit(slot.id, header).calldata().to_vec();
-        sender.send(&format!("lottery {}", slot.id), chain.market, call)?;
+    let found = chain.call(chain.market().getSlot(slot))?;
+    let number: u64 = found.blockNumber.to();
+    let late = chain.latest()?.number > randomness::source(number) + chain.reach()?;
+    let header = if late { Bytes::new() } else { header(chain, number)?.0 };
+    let call = chain.market().drawAudit(slot, header).calldata().to_vec();
+    let sent = sender.send(&format!("lottery {slot}"), chain.market, call);
+    // Anybody may have done it meanwhile, or asked for an audit.
+    if sent.is_err()
+        && chain.call(chain.market().getSlot(slot))?.flags & LOTTERY == 0
+        && chain.call(chain.market().getAudit(slot))?.state == 0
+    {
+        sent?;
+    }
+    Ok(())
+}
+
+/// What became of a slot whose window has passed.
+enum Settled {
+    Ended,
+    AuditDue,
+    NotYet,
+}
+
+/// Ends a slot whose window has passed.
+fn finalize(sender: &Sender<'_>, board: &Board, slot: &Slot) -> anyhow::Result<Settled> {
+    let chain = sender.chain;
+    if wants_lottery(board, slot) {
+        hold_lottery(sender, slot.id)?;
     }
     if chain.call(chain.market().getAudit(slot.id))?.state == AUDIT_DUE {
-        eprintln!("slot {0} was drawn for an audit: `fedmkt disclose {0}`, or the bond is lost", slot.id);
-        return Ok(false);
+        note(&format!("slot {0} was drawn for an audit: `fedmkt disclose {0}`, or the bond is lost", slot.id));
+        return Ok(Settled::AuditDue);
     }
     let call = chain.market().finalize(slot.id).calldata().to_vec();
     let sent = sender.send(&format!("finalize {}", slot.id), chain.market, call);
@@ -726,7 +816,7 @@ fn finalize(sender: &Sender<'_>, job: &Job, slot: &Slot) -> anyhow::Result<bool>
     if found.state <= SUBMITTED {
         sent?;
     }
-    Ok(found.state > SUBMITTED)
+    Ok(if found.state > SUBMITTED { Settled::Ended } else { Settled::NotYet })
 }
 
 #[cfg(test)]
