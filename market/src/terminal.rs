@@ -3,11 +3,11 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use anyhow::bail;
-use fedmkt_runtime::consent::printable;
+use fedmkt_runtime::consent::{printable, printable_lines};
 
 /// A text of several lines with everything escaped that could move the cursor, reorder or hide text.
 pub fn shown(text: &str) -> String {
-    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+    printable_lines(text)
 }
 
 /// As [`shown`], on one line: the ends of lines are escaped as well.
