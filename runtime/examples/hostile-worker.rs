@@ -14,6 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::Arc;
 
+use fedmkt_core::dagcbor::{decode, encode};
 use fedmkt_core::image::{Header, ResultCommitment, Status};
 use fedmkt_core::inputs;
 use fedmkt_core::pack::Pack;
@@ -30,6 +31,16 @@ const SUCCEEDED: i32 = 99;
 #[derive(Serialize, Deserialize)]
 enum Request {
     Open { run_id: RunId, job_root: JobRoot, data_root: DataRoot, bytes: Vec<u64>, log: bool },
+}
+
+/// That it is open.
+fn opened(compiled: bool) -> Vec<u8> {
+    encode(&serde_json::json!({ "Opened": { "compiled": compiled } }))
+}
+
+/// How a run stands.
+fn at(steps: u64, status: Status) -> Vec<u8> {
+    encode(&serde_json::json!({ "At": { "steps": steps, "status": status } }))
 }
 
 /// Takes a request, whatever it is, and gives its bytes and the files that come with it.
@@ -55,7 +66,7 @@ fn take_request(channel: &OwnedFd) -> File {
     take(channel).1.into_iter().next().expect("a file")
 }
 
-/// Maps a page, of a file or of nothing.
+/// Maps so many bytes, of a file or of nothing.
 fn map(flags: i32, bytes: usize, file: Option<&File>) -> Option<*const u8> {
     let descriptor = file.map_or(-1, AsRawFd::as_raw_fd);
     let access = if file.is_some() { libc::PROT_READ } else { libc::PROT_READ | libc::PROT_WRITE };
@@ -70,11 +81,8 @@ fn run_and(
     channel: &OwnedFd,
     send: &dyn Fn(&[u8]) -> Result<(), rustix::io::Errno>,
 ) -> bool {
-    let say = |reply: serde_json::Value| send(&fedmkt_core::dagcbor::encode(&reply)).expect("sent");
-    let at = |steps: u64, status: Status| serde_json::json!({ "At": { "steps": steps, "status": status } });
     let (packet, files) = take(channel);
-    let Request::Open { run_id, job_root, data_root, bytes, .. } =
-        fedmkt_core::dagcbor::decode(&packet).expect("the first request");
+    let Request::Open { run_id, job_root, data_root, bytes, .. } = decode(&packet).expect("the first request");
     let mut data = vec![0; bytes[1] as usize];
     (&files[1]).read_exact(&mut data).expect("the capsule");
     let blind = inputs::blind(Pack::open(Arc::new(data)).expect("a capsule").salt());
@@ -83,22 +91,22 @@ fn run_and(
     let results = vec![result];
     let mut header = Header { run_id, job_root, data_root, blind, steps: 1, status, memory_bytes: 0, results };
     lie(&mut header);
-    say(serde_json::json!({ "Opened": { "compiled": false } }));
+    send(&opened(false)).expect("sent");
     loop {
         let (packet, files) = take(channel);
         let asks = |name: &str| packet.windows(name.len()).any(|part| part == name.as_bytes());
         if asks("Begin") {
-            say(at(0, Status::Running));
+            send(&at(0, Status::Running)).expect("sent");
         } else if asks("Advance") {
-            say(at(1, Status::Done));
+            send(&at(1, Status::Done)).expect("sent");
         } else if asks("Root") {
-            send(&fedmkt_core::dagcbor::encode(&BTreeMap::from([("Root", StateRoot([0; 32]))]))).expect("sent");
+            send(&encode(&BTreeMap::from([("Root", StateRoot([0; 32]))]))).expect("sent");
         } else if asks("Header") {
             let page = serde_bytes::ByteBuf::from(header.encode());
-            send(&fedmkt_core::dagcbor::encode(&BTreeMap::from([("Header", page)]))).expect("sent");
+            send(&encode(&BTreeMap::from([("Header", page)]))).expect("sent");
         } else {
             (&files[0]).write_all(b"x").expect("written");
-            send(&fedmkt_core::dagcbor::encode(&"Done")).expect("sent");
+            send(&encode(&"Done")).expect("sent");
         }
     }
 }
@@ -124,8 +132,7 @@ fn main() {
     let host = rustix::process::getppid().expect("a host");
     let (walls, account) = fedmkt_runtime::worker::lock_in(data_bytes, true).expect("locked in");
     let ready = serde_json::json!({ "Ready": { "seccomp": walls.seccomp, "landlock": walls.landlock } });
-    let ready = fedmkt_core::dagcbor::encode(&ready);
-    let opened = fedmkt_core::dagcbor::encode(&serde_json::json!({ "Opened": { "compiled": true } }));
+    let ready = encode(&ready);
     // SAFETY: the channel, as for any worker.
     let channel = unsafe { OwnedFd::from_raw_fd(0) };
     let send = |packet: &[u8]| {
@@ -177,26 +184,26 @@ fn main() {
         }
         "say nothing later" => {
             take_request(&channel);
-            send(&opened).expect("sent");
+            send(&opened(true)).expect("sent");
             loop {
                 std::hint::spin_loop();
             }
         }
         "fill the disk" => {
             take_request(&channel);
-            send(&opened).expect("sent");
+            send(&opened(true)).expect("sent");
             // Now it is asked to write compiled code to a file.
             take_request(&channel).write_at(&[1], 1 << 30).is_ok()
         }
         "keep every file" => {
             take_request(&channel);
-            send(&fedmkt_core::dagcbor::encode(&serde_json::json!({ "Opened": { "compiled": false } }))).expect("sent");
+            send(&opened(false)).expect("sent");
             let mut pages = Vec::new();
             for content in [b"1", b"2"] {
                 let file = take_request(&channel);
                 file.write_all_at(content, 0).expect("written");
                 pages.push(map(libc::MAP_PRIVATE, 4096, Some(&file)).expect("a page"));
-                send(&fedmkt_core::dagcbor::encode(&"Done")).expect("sent");
+                send(&encode(&"Done")).expect("sent");
             }
             // SAFETY: the files were written there, and this process unmaps nothing.
             let kept = pages.into_iter().map(|page| unsafe { page.read_volatile() });
@@ -204,22 +211,20 @@ fn main() {
         }
         "talk without listening" => {
             take_request(&channel);
-            let at = |steps: u64| serde_json::json!({ "At": { "steps": steps, "status": Status::Running } });
-            let mut replies = (0..).map(|steps| fedmkt_core::dagcbor::encode(&at(steps)));
-            send(&fedmkt_core::dagcbor::encode(&serde_json::json!({ "Opened": { "compiled": false } }))).expect("sent");
+            let mut replies = (0..).map(|steps| at(steps, Status::Running));
+            send(&opened(false)).expect("sent");
             while replies.next().is_some_and(|reply| send(&reply).is_ok()) {}
             false
         }
         "stand still" | "run ahead" => {
             let steps = if attempt == "stand still" { 0 } else { u64::MAX };
-            let at = |steps: u64| serde_json::json!({ "At": { "steps": steps, "status": Status::Running } });
             take_request(&channel);
-            send(&fedmkt_core::dagcbor::encode(&serde_json::json!({ "Opened": { "compiled": false } }))).expect("sent");
+            send(&opened(false)).expect("sent");
             take(&channel);
-            send(&fedmkt_core::dagcbor::encode(&at(0))).expect("sent");
+            send(&at(0, Status::Running)).expect("sent");
             loop {
                 take(&channel);
-                send(&fedmkt_core::dagcbor::encode(&at(steps))).expect("sent");
+                send(&at(steps, Status::Running)).expect("sent");
             }
         }
         "another run" => run_and(|header| header.run_id.0[0] ^= 1, &channel, &send),
@@ -229,7 +234,7 @@ fn main() {
         "another result" => run_and(|_| {}, &channel, &send),
         "deceive the terminal" => {
             let text = "\u{1b}[2J\u{202e}all is well\nsecond line";
-            stay_after(send(&fedmkt_core::dagcbor::encode(&serde_json::json!({ "Cannot": ["Host", text] }))))
+            stay_after(send(&encode(&serde_json::json!({ "Cannot": ["Host", text] }))))
         }
         "nonsense" => stay_after(send(b"\xff\xfenonsense")),
         "empty" => send(b"").is_err(),
