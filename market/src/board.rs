@@ -31,7 +31,7 @@ use crate::dispute::{self, Challenge};
 use crate::records::Records;
 use crate::settings::Settings;
 use crate::submission;
-use crate::terminal::note;
+use fedmkt_runtime::message::note;
 
 /// How deep a block must be for its events to be kept. Events above are asked for each time.
 const DEEP: u64 = 64;

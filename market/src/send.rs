@@ -26,7 +26,7 @@ use crate::amount::{Amount, GWEI};
 use crate::chain::{Chain, sentence};
 use crate::permit;
 use crate::records::Records;
-use crate::terminal::note;
+use fedmkt_runtime::message::note;
 
 /// How often a transaction is replaced before this program gives up for now.
 const MOST_REPLACEMENTS: usize = 12;

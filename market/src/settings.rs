@@ -12,7 +12,7 @@ use fedmkt_runtime::atomic_file;
 use fedmkt_runtime::home::Home;
 use serde_json::json;
 
-use crate::terminal::shown_line;
+use fedmkt_runtime::message::printable;
 
 /// A setting: its name in files and after `fedmkt config set`, its variable, its default and what it is.
 struct Setting {
@@ -277,7 +277,7 @@ fn show(settings: &Settings, json: bool, out: &mut dyn Write) -> anyhow::Result<
     for setting in SETTINGS {
         match settings.find(setting) {
             Some((value, source)) => {
-                writeln!(out, "{:<14} {}  (from {source})", setting.name, shown_line(&value))?;
+                writeln!(out, "{:<14} {}  (from {source})", setting.name, printable(&value))?;
             }
             None => writeln!(out, "{:<14} not set: {}", setting.name, setting.what)?,
         }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::amount::Amount;
 use crate::chain::Chain;
 use crate::settings::{Flags, Settings};
-use crate::terminal::note;
+use fedmkt_runtime::message::note;
 
 /// The variable that names a file with the password.
 const VARIABLE: &str = "FEDMKT_WALLET_PASSWORD_FILE";

@@ -1,11 +1,13 @@
 //! The consent manifest: what a job may read, what may leave, what it may cost, and who could ever see the data.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::path::PathBuf;
 
 use cid::Cid;
 use fedmkt_core::manifest::{Disclosure, Manifest};
 use serde_json::{Value, json};
+
+use crate::message::printable;
 
 /// What a client is asked to agree to.
 #[derive(Clone, Debug)]
@@ -119,35 +121,9 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// A stranger's text made safe for a terminal: whatever could move the cursor, hide or reorder text is escaped.
-pub fn printable(text: &str) -> String {
-    let mut safe = String::new();
-    for c in text.chars() {
-        let hides = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
-        if c.is_control() || hides {
-            write!(safe, "{}", c.escape_unicode()).expect("a string takes everything");
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
-}
-
-/// As [`printable`], the ends of lines being kept.
-pub fn printable_lines(text: &str) -> String {
-    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hostile_text_cannot_rewrite_the_screen() {
-        assert_eq!(printable("\u{1b}[2Jfree money\u{202e}\n"), "\\u{1b}[2Jfree money\\u{202e}\\u{a}");
-        assert_eq!(printable("Klinik Süd, 心臓"), "Klinik Süd, 心臓");
-    }
 
     #[test]
     fn a_result_as_large_as_the_data_is_told() {

@@ -40,7 +40,7 @@ use protocol::{Reply, Request};
 pub use walls::lock_in;
 
 use crate::atomic_file;
-use crate::consent::{printable, printable_lines};
+use crate::message::{printable, printable_lines};
 use crate::packed::Packed;
 
 /// By this name a program knows that it is to be a worker.

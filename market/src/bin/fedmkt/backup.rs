@@ -9,8 +9,8 @@ use cid::Cid;
 use clap::Args;
 use fedmkt_market::journal::{self, Taken};
 use fedmkt_market::settings::Settings;
-use fedmkt_market::terminal::note;
 use fedmkt_runtime::atomic_file;
+use fedmkt_runtime::message::note;
 use fedmkt_store::{FolderStore, StoreError, car};
 use serde_json::Value;
 

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use fedmkt_core::unixfs::FileCid;
-use fedmkt_market::terminal::note;
+use fedmkt_runtime::message::note;
 use serde_json::{Value, json};
 
 use crate::Refused;

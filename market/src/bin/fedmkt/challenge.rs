@@ -11,8 +11,8 @@ use fedmkt_market::dispute::{self, Challenge, Kind, Moved, State};
 use fedmkt_market::receipt::utc;
 use fedmkt_market::send::Sender;
 use fedmkt_market::settings::Settings;
-use fedmkt_market::terminal::note;
 use fedmkt_market::{journal, terminal, wallet};
+use fedmkt_runtime::message::note;
 use serde_json::{Value, json};
 
 #[derive(Subcommand)]

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use fedmkt_core::admission::{self, Admitted, ModuleLimits, Refusal};
-use fedmkt_market::terminal::{note, shown, shown_line};
+use fedmkt_runtime::message::{note, printable, printable_lines};
 use serde_json::{Value, json};
 
 use crate::Refused;
@@ -73,7 +73,7 @@ impl<'a> Verdict<'a> {
 
     /// The verdict for people; `path` is where the module is. Warnings go to standard error.
     pub fn print(&self, path: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
-        let path = shown_line(&path.display().to_string());
+        let path = printable(&path.display().to_string());
         match &self.result {
             Ok(admitted) => self.print_admitted(&path, admitted, out),
             Err(refusal) => print_refusal(&path, refusal, out),
@@ -82,7 +82,7 @@ impl<'a> Verdict<'a> {
 
     fn print_admitted(&self, path: &str, admitted: &Admitted, out: &mut dyn Write) -> anyhow::Result<()> {
         for warning in &admitted.warnings {
-            note(&format!("warning: {}", shown_line(&warning.to_string())));
+            note(&format!("warning: {}", printable(&warning.to_string())));
         }
         let (before, after) = (Outline::of(self.wasm)?, Outline::of(&admitted.wasm)?);
         let memory = [admitted.memory.initial, admitted.memory.maximum].map(|pages| Bytes(pages * MEMORY_PAGE));
@@ -92,7 +92,7 @@ impl<'a> Verdict<'a> {
             bytes => format!(" ({:+.1} %)", 100.0 * (after.code_bytes as f64 / bytes as f64 - 1.0)),
         };
         let exports: Vec<_> =
-            before.exports.iter().map(|(name, kind)| format!("{} ({kind})", shown_line(name))).collect();
+            before.exports.iter().map(|(name, kind)| format!("{} ({kind})", printable(name))).collect();
         let imports: Vec<_> = admitted.imports.iter().map(|function| function.name()).collect();
         writeln!(out, "{path} may run as a trainer")?;
         writeln!(out, "  form      {}", module::form_text(admitted.form))?;
@@ -117,7 +117,7 @@ fn print_refusal(path: &str, refusal: &Refusal, out: &mut dyn Write) -> anyhow::
     let findings = if count == 1 { "1 finding" } else { &format!("{count} findings") };
     writeln!(out, "{path} may not run as a trainer: {findings}")?;
     for finding in &refusal.findings {
-        writeln!(out, "  {}", shown(&finding.to_string()).replace('\n', "\n    "))?;
+        writeln!(out, "  {}", printable_lines(&finding.to_string()).replace('\n', "\n    "))?;
     }
     if refusal.more > 0 {
         writeln!(out, "  and {} more", refusal.more)?;

@@ -24,9 +24,8 @@ use fedmkt_market::journal;
 use fedmkt_market::receipt::{Receipt, utc};
 use fedmkt_market::send::Sender;
 use fedmkt_market::settings::Settings;
-use fedmkt_market::terminal::note;
 use fedmkt_market::{submission, wallet};
-use fedmkt_runtime::message::sentence;
+use fedmkt_runtime::message::{note, sentence};
 use fedmkt_store::{CachedStore, FolderStore};
 use serde_json::json;
 

@@ -25,7 +25,7 @@ use self::folder::Folder;
 use crate::Refused;
 use crate::cli::{self, Exec};
 use crate::module::{self, Outline};
-use fedmkt_market::terminal::note;
+use fedmkt_runtime::message::note;
 
 /// How much the folders may hold beside contents.
 const LIMITS: TreeLimits = TreeLimits { inodes: 1 << 20, entries: 1 << 20, name_bytes: 256 << 20 };

@@ -6,7 +6,7 @@ use fedmkt_core::manifest::{Disclosure, Manifest, ManifestError};
 use fedmkt_core::receipt::Body;
 use fedmkt_core::unixfs::{DAG_PB, RAW};
 use fedmkt_market::receipt::{Receipt, utc};
-use fedmkt_market::terminal::{note, shown, shown_line};
+use fedmkt_runtime::message::{note, printable, printable_lines};
 use fedmkt_store::files::{Node, NodeKind};
 use fedmkt_store::job::JobDrive;
 use fedmkt_store::{BlockStore, CachedStore, StoreError};
@@ -48,7 +48,7 @@ fn unixfs(arguments: &Inspect, block: &[u8], out: &mut dyn Write) -> anyhow::Res
         "folder" => {
             writeln!(out, "folder {cid}, {} entries", node.links.len())?;
             for link in &node.links {
-                writeln!(out, "  {}  {}", link.cid, shown_line(&link.name))?;
+                writeln!(out, "  {}  {}", link.cid, printable(&link.name))?;
             }
         }
         _ => {
@@ -58,7 +58,7 @@ fn unixfs(arguments: &Inspect, block: &[u8], out: &mut dyn Write) -> anyhow::Res
                 && let Ok(text) = std::str::from_utf8(preview)
                 && !text.contains('\0')
             {
-                text.lines().try_for_each(|line| writeln!(out, "  {}", shown_line(line)))?;
+                text.lines().try_for_each(|line| writeln!(out, "  {}", printable(line)))?;
             }
         }
     }
@@ -93,7 +93,7 @@ fn print_node(arguments: &Inspect, kind: &str, node: Value, out: &mut dyn Write)
         let object = json!({ "cid": arguments.cid.to_string(), "kind": kind, "node": node });
         writeln!(out, "{object:#}")?;
     } else {
-        writeln!(out, "{kind} {}\n{}", arguments.cid, shown(&format!("{node:#}")))?;
+        writeln!(out, "{kind} {}\n{}", arguments.cid, printable_lines(&format!("{node:#}")))?;
     }
     Ok(())
 }
@@ -132,50 +132,50 @@ fn job(
                 Bytes(1 << manifest.machine.class.log2_job())
             )?;
             for (path, bytes) in drive.files() {
-                writeln!(out, "  {:>10}  {}", Bytes(bytes).to_string(), shown_line(path))?;
+                writeln!(out, "  {:>10}  {}", Bytes(bytes).to_string(), printable(path))?;
             }
             writeln!(out, "  job root  {root}")?;
         }
-        Err(error) => writeln!(out, "\nThis store cannot run the job: {}", shown(&error.to_string()))?,
+        Err(error) => writeln!(out, "\nThis store cannot run the job: {}", printable_lines(&error.to_string()))?,
     }
     Ok(())
 }
 
 fn print_manifest(manifest: &Manifest, out: &mut dyn Write) -> anyhow::Result<()> {
     let Manifest { data, limits, .. } = manifest;
-    writeln!(out, "\n{}", shown_line(&manifest.name))?;
+    writeln!(out, "\n{}", printable(&manifest.name))?;
     for line in manifest.description.lines() {
-        writeln!(out, "  {}", shown_line(line))?;
+        writeln!(out, "  {}", printable(line))?;
     }
     writeln!(out, "\nRuns    trainer {}", manifest.trainer)?;
     writeln!(out, "        model   {}", manifest.model)?;
     if !manifest.arguments.is_empty() {
-        writeln!(out, "        arguments {}", shown_line(&format!("{:?}", manifest.arguments)))?;
+        writeln!(out, "        arguments {}", printable(&format!("{:?}", manifest.arguments)))?;
     }
-    writeln!(out, "        profile {}, machine of class {:?}", shown_line(&manifest.profile), manifest.machine.class)?;
+    writeln!(out, "        profile {}, machine of class {:?}", printable(&manifest.profile), manifest.machine.class)?;
     if let Some(release) = &manifest.machine.release {
-        writeln!(out, "        replayer {}", shown_line(release))?;
+        writeln!(out, "        replayer {}", printable(release))?;
     }
     writeln!(
         out,
         "Reads   --grant {}=...: {}, at least {} rows, at most {}",
         data.name,
-        shown_line(&data.format),
+        printable(&data.format),
         data.least_rows,
         Bytes(data.most_bytes)
     )?;
     if let Some(columns) = &data.columns {
-        writeln!(out, "        columns {}", shown_line(&columns.join(", ")))?;
+        writeln!(out, "        columns {}", printable(&columns.join(", ")))?;
     }
     if let Some(shape) = &data.shape {
         writeln!(out, "        examples of shape {shape:?}")?;
     }
     writeln!(out, "Leaves  at most {} in all:", Bytes(manifest.most_result_bytes()))?;
     for result in &manifest.results {
-        writeln!(out, "        {}, at most {}", shown_line(&result.name), Bytes(result.most_bytes))?;
+        writeln!(out, "        {}, at most {}", printable(&result.name), Bytes(result.most_bytes))?;
     }
     let readers = match &manifest.sponsor {
-        Some(sponsor) => format!("encrypted to the sponsor, {}", shown_line(sponsor)),
+        Some(sponsor) => format!("encrypted to the sponsor, {}", printable(sponsor)),
         None => "anyone may read them".into(),
     };
     writeln!(out, "        {readers}")?;
@@ -203,7 +203,7 @@ fn print_manifest(manifest: &Manifest, out: &mut dyn Write) -> anyhow::Result<()
                 audit.per_million
             )?;
             for auditor in &audit.auditors {
-                writeln!(out, "        {}", shown_line(auditor))?;
+                writeln!(out, "        {}", printable(auditor))?;
             }
         }
     }
@@ -211,10 +211,10 @@ fn print_manifest(manifest: &Manifest, out: &mut dyn Write) -> anyhow::Result<()
         writeln!(
             out,
             "Pays    {} of the smallest unit of token {} on chain {}, by market {}",
-            shown_line(&reward.amount),
-            shown_line(&reward.token),
+            printable(&reward.amount),
+            printable(&reward.token),
             reward.chain_id,
-            shown_line(&reward.market)
+            printable(&reward.market)
         )?;
     }
     Ok(())
@@ -240,7 +240,7 @@ fn receipt(arguments: &Inspect, receipt: &Receipt, out: &mut dyn Write) -> anyho
             let signed = if envelope.is_signed() { "signed" } else { "NOT signed" };
             writeln!(out, "Client      {}, {signed}", node_json::hex(&envelope.client))?;
             writeln!(out, "Finished    {}, after {} s", utc(envelope.finished), envelope.seconds)?;
-            writeln!(out, "Engine      {}", shown_line(&envelope.engine))?;
+            writeln!(out, "Engine      {}", printable(&envelope.engine))?;
             writeln!(out, "Body        {}", receipt.body_cid)?;
         }
         print_body(body, out)?;
@@ -262,14 +262,14 @@ fn print_body(body: &Body, out: &mut dyn Write) -> anyhow::Result<()> {
         body.trace.segments.len(),
         body.trace.steps_per_segment
     )?;
-    writeln!(out, "Profile     {}", shown_line(&body.profile))?;
+    writeln!(out, "Profile     {}", printable(&body.profile))?;
     writeln!(out, "Run id      {}", body.run_id)?;
     writeln!(out, "Job root    {}", body.job_root)?;
     writeln!(out, "Data root   {}", body.data_root)?;
     writeln!(out, "Blind hash  {}", body.blind_hash)?;
     writeln!(out, "Trace root  {}", body.trace.root)?;
     for result in &body.results {
-        writeln!(out, "\nResult      {}, {}", shown_line(&result.name), Bytes(result.size))?;
+        writeln!(out, "\nResult      {}, {}", printable(&result.name), Bytes(result.size))?;
         writeln!(out, "  CID       {}", result.cid)?;
         writeln!(out, "  root      {}", result.root)?;
     }

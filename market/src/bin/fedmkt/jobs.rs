@@ -16,9 +16,9 @@ use fedmkt_market::duration::Seconds;
 use fedmkt_market::receipt::utc;
 use fedmkt_market::send::Sender;
 use fedmkt_market::settings::Settings;
-use fedmkt_market::terminal::{note, shown_line};
 use fedmkt_market::{journal, submission, terminal, wallet};
 use fedmkt_runtime::atomic_file;
+use fedmkt_runtime::message::{note, printable};
 use fedmkt_store::files::{self, visit_tree};
 use fedmkt_store::{BlockStore, CachedStore, Counted, StoreError};
 use serde_json::{Value, json};
@@ -303,7 +303,7 @@ fn fetch(arguments: &Fetch, settings: &Settings, store: &CachedStore, out: &mut 
     let results = match open_bundle(store, &bundle, &manifest, submitted, identity.as_ref()) {
         Ok(results) => results,
         Err(error) if error.is::<NotWhatWasSubmitted>() => {
-            note(&format!("error: {}", shown_line(&error.to_string())));
+            note(&format!("error: {}", printable(&error.to_string())));
             note(&format!("  do not approve slot {id}; it can be challenged until {}", utc(slot.challenge_until)));
             return Err(Refused.into());
         }

@@ -10,9 +10,8 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::Parser;
 use fedmkt_market::settings::{Flags, Settings};
-use fedmkt_market::terminal::note;
 use fedmkt_runtime::backends::Backends;
-use fedmkt_runtime::message::sentence;
+use fedmkt_runtime::message::{note, sentence};
 use fedmkt_store::job::JobError;
 use fedmkt_store::{CachedStore, StoreError};
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use fedmkt_market::terminal::note;
+use fedmkt_runtime::message::note;
 
 use crate::cli::New;
 

@@ -19,8 +19,8 @@ use fedmkt_market::duration::Seconds;
 use fedmkt_market::receipt::utc;
 use fedmkt_market::send::{Sender, pay};
 use fedmkt_market::settings::Settings;
-use fedmkt_market::terminal::{note, shown_line};
 use fedmkt_market::{journal, terminal, wallet};
+use fedmkt_runtime::message::{note, printable};
 use fedmkt_store::CachedStore;
 use fedmkt_store::job::JobDrive;
 use serde::{Deserialize, Serialize};
@@ -257,7 +257,7 @@ fn new_terms(post: &Post, chain: &Chain, manifest: &Manifest, root: B256) -> any
 /// What an offer says, for people.
 pub fn describe(terms: &Terms, kind: &Amount, manifest: &Manifest) {
     let amount = |units: u128| kind.amount(U256::from(units));
-    note(&shown_line(&manifest.name));
+    note(&printable(&manifest.name));
     note(&format!(
         "  reward     {} for each of {} results  (token {})",
         amount(terms.reward),

@@ -9,7 +9,7 @@ use cid::Cid;
 use fedmkt_core::admission::{self, ModuleLimits};
 use fedmkt_core::manifest::{Manifest, SizeClass};
 use fedmkt_core::unixfs::FileCid;
-use fedmkt_market::terminal::note;
+use fedmkt_runtime::message::note;
 use fedmkt_store::job::{JobDrive, JobError};
 use fedmkt_store::{CachedStore, FolderStore, files, put_value};
 use serde_json::json;

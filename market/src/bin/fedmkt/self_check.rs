@@ -10,7 +10,7 @@ use cid::Cid;
 use fedmkt_market::journal::Taken;
 use fedmkt_market::receipt::Receipt;
 use fedmkt_market::settings::Settings;
-use fedmkt_market::terminal::note;
+use fedmkt_runtime::message::note;
 use fedmkt_runtime::program;
 use fedmkt_store::FolderStore;
 

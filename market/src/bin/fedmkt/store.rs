@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use cid::Cid;
 use fedmkt_core::unixfs::{DAG_PB, RAW};
-use fedmkt_market::terminal::{note, shown_line};
 use fedmkt_runtime::home::Home;
+use fedmkt_runtime::message::{note, printable};
 use fedmkt_store::files::{self, FileReader, visit_tree};
 use fedmkt_store::piece::{Piece, PieceWriter};
 use fedmkt_store::{BlockStore, CachedStore, FolderStore, Kubo, StoreError, Uploaded, car, dag};
@@ -127,7 +127,7 @@ fn list_below(store: &CachedStore, cid: &Cid, json: bool, out: &mut dyn Write) -
                 lines.push(json!({ "cid": entry.cid.to_string(), "path": path, "bytes": entry.file_bytes }));
             } else {
                 let bytes = entry.file_bytes.map_or("-".into(), |bytes| bytes.to_string());
-                writeln!(out, "{}  {bytes:>12}  {}", entry.cid, shown_line(path))?;
+                writeln!(out, "{}  {bytes:>12}  {}", entry.cid, printable(path))?;
             }
             Ok(())
         })?;
@@ -255,7 +255,7 @@ fn verify(store: &FolderStore, repair: bool, json: bool, out: &mut dyn Write) ->
         writeln!(out, "{} blocks, {} damaged, {} missing", found.blocks, found.damaged.len(), found.missing.len())?;
         for path in &found.damaged {
             let removed = if repair { ", removed" } else { "" };
-            writeln!(out, "damaged{removed}: {}", shown_line(&path.display().to_string()))?;
+            writeln!(out, "damaged{removed}: {}", printable(&path.display().to_string()))?;
         }
         for cid in &found.missing {
             writeln!(out, "missing: {cid}")?;

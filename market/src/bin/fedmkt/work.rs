@@ -17,7 +17,8 @@ use alloy::sol_types::SolValue;
 use anyhow::{Context, anyhow, bail};
 use cid::Cid;
 use clap::Args;
-use fedmkt_contracts::{ids, randomness, submission as calls, terms};
+use fedmkt_contracts::terms::{self, AUDITED, PRIVATE};
+use fedmkt_contracts::{ids, randomness, submission as calls};
 use fedmkt_core::inputs::{self, market_run_id};
 use fedmkt_core::manifest::Disclosure;
 use fedmkt_core::pack::Pack;
@@ -33,22 +34,18 @@ use fedmkt_market::receipt::{Receipt, utc};
 use fedmkt_market::records::Records;
 use fedmkt_market::send::{Sender, fees, pay};
 use fedmkt_market::settings::Settings;
-use fedmkt_market::terminal::{note, shown_line};
 use fedmkt_market::{submission, terminal, wallet};
 use fedmkt_runtime::consent::Consent;
 use fedmkt_runtime::grant::Grant;
 use fedmkt_runtime::identity::Identity;
 use fedmkt_runtime::job;
+use fedmkt_runtime::message::{note, printable};
 use fedmkt_runtime::passphrase::passphrase;
 use fedmkt_runtime::requirement;
 use fedmkt_store::{CachedStore, FolderStore, files};
 use serde_json::{Value, json};
 
 use crate::{Refused, challenge, offer, self_check};
-
-/// Who may see a client's data: numbers of the contract.
-const AUDITED: u8 = 1;
-const PRIVATE: u8 = 2;
 
 /// State of an audit in the contract.
 pub const AUDIT_DUE: u8 = 1;
@@ -587,7 +584,7 @@ pub fn disclose(
     }
     let auditors = auditors(settings, store, &taken)?;
     note(&format!("The data of slot {} goes to:", taken.slot));
-    auditors.iter().for_each(|auditor| note(&format!("  {}", shown_line(auditor))));
+    auditors.iter().for_each(|auditor| note(&format!("  {}", printable(auditor))));
     terminal::agree(arguments.yes, "Disclose it to them?")?;
     let key = wallet::open(settings)?;
     // Not before: `fedmkt defend` needs it.

@@ -12,13 +12,13 @@ use clap::Parser;
 use fedmkt_core::image::Status;
 use fedmkt_core::pack::Pack;
 use fedmkt_runtime::checkpoint::Checkpoints;
-use fedmkt_runtime::consent::{Bytes, Consent, printable, printable_lines};
+use fedmkt_runtime::consent::{Bytes, Consent};
 use fedmkt_runtime::finish::{Receipt, finish};
 use fedmkt_runtime::grant::{Grant, GrantError};
 use fedmkt_runtime::home::Home;
 use fedmkt_runtime::identity::Identity;
 use fedmkt_runtime::job::{Job, LoadError};
-use fedmkt_runtime::message::sentence;
+use fedmkt_runtime::message::{note, printable, sentence};
 use fedmkt_runtime::passphrase::passphrase;
 use fedmkt_runtime::policy::Policy;
 use fedmkt_runtime::training::{Finished, Session, TrainingError};
@@ -30,14 +30,6 @@ use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
 use crate::progress::Progress;
-
-/// Says something on standard error. That nobody can hear it must not end a run, as `eprintln!` would.
-macro_rules! say {
-    ($($what:tt)*) => {{
-        use std::io::Write;
-        let _ = writeln!(std::io::stderr(), $($what)*);
-    }};
-}
 
 mod arguments;
 mod market;
@@ -75,7 +67,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err((exit, error)) => {
-            say!("fedmkt-run: {}", printable_lines(&sentence(&error)));
+            note(&format!("fedmkt-run: {}", sentence(&error)));
             ExitCode::from(exit as u8)
         }
     }
@@ -101,7 +93,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         }
     };
     if let Some(slot) = slot.as_ref().filter(|slot| slot.submitted) {
-        say!("The results of slot {} were submitted already: `fedmkt status` says how it stands.", slot.slot);
+        note(&format!("The results of slot {} were submitted already: `fedmkt status` says how it stands.", slot.slot));
         return Ok(());
     }
 
@@ -218,7 +210,7 @@ fn packing_progress(total: u64) -> impl FnMut(u64) {
     move |bytes| {
         if last.elapsed() >= Duration::from_secs(2) {
             last = Instant::now();
-            say!("packing: {} of {}", Bytes(bytes), Bytes(total));
+            note(&format!("packing: {} of {}", Bytes(bytes), Bytes(total)));
         }
     }
 }
@@ -235,7 +227,7 @@ fn train(arguments: &Arguments, home: &Home, session: &Session<'_>) -> Outcome<F
             // The second time: at once. What is on disk is whole.
             std::process::exit(Exit::Interrupted as i32);
         }
-        say!("Stopping after this step (again: at once).");
+        note("Stopping after this step (again: at once).");
     };
     ctrlc::set_handler(handler).or_exit(Exit::Host)?;
     let most_steps = session.job.manifest.limits.steps;
@@ -260,17 +252,17 @@ fn report(
     let file = body.results.iter().position(|result| result.name == metrics::FILE);
     let points = file.map(|index| metrics::parse(&finished.results[index])).unwrap_or_default();
     let metrics = metrics::last(&points);
-    say!("{} after {} steps in {} segments", body.outcome, body.trace.steps, body.trace.segments.len());
+    note(&format!("{} after {} steps in {} segments", body.outcome, body.trace.steps, body.trace.segments.len()));
     for result in &body.results {
-        say!("  {}  {}  {}", out.join(&result.name).display(), Bytes(result.size), result.cid);
+        note(&format!("  {}  {}  {}", out.join(&result.name).display(), Bytes(result.size), result.cid));
     }
     let curve = |values: &[f64]| io::stderr().is_terminal().then(|| metrics::sparkline(values, 40) + " ");
     for (name, values) in metrics::series(&points) {
-        say!("  {} {}{}", printable(name), curve(&values).unwrap_or_default(), metrics[name]);
+        note(&format!("  {} {}{}", printable(name), curve(&values).unwrap_or_default(), metrics[name]));
     }
-    say!("  receipt  {}", receipt.cid);
+    note(&format!("  receipt  {}", receipt.cid));
     if let Some(slot) = submission.as_ref().and_then(|submission| submission["slot"].as_str()) {
-        say!("  submitted as slot {slot}; keep data and home until `fedmkt claim` has collected the reward");
+        note(&format!("  submitted as slot {slot}; keep data and home until `fedmkt claim` has collected the reward"));
     }
     if arguments.json {
         let results: Vec<Value> = body

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use fedmkt_runtime::consent::printable;
+use fedmkt_runtime::message::{note, printable};
 use fedmkt_runtime::metrics;
 use fedmkt_runtime::training::{Observer, TrainingError};
 use fedmkt_runtime::worker::Worker;
@@ -43,7 +43,7 @@ impl Progress {
     fn line(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
-            None => say!("{line}"),
+            None => note(line),
         }
     }
 
@@ -86,7 +86,7 @@ impl Observer for Progress {
             bar.set_message(self.shown.clone());
         } else if self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
-            say!("step {steps} of at most {}  {}", self.most_steps, self.shown);
+            note(&format!("step {steps} of at most {}  {}", self.most_steps, self.shown));
         }
     }
 

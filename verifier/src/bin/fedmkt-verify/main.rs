@@ -12,8 +12,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser;
-use fedmkt_market::terminal::note;
-use fedmkt_runtime::message::sentence;
+use fedmkt_runtime::message::{note, sentence};
 use fedmkt_runtime::worker;
 
 use arguments::{Arguments, Command};

@@ -66,7 +66,7 @@ pub fn replay(arguments: &arguments::Replay) -> Outcome<()> {
     if !whole {
         // From the latest checkpoint that is a leaf of the receipt, if there is one: what is before it is not in question.
         for (steps, path) in checkpoints.iter().rev().filter(|(steps, _)| *steps <= range.start) {
-            let segment_ended = steps.is_multiple_of(trace.steps_per_segment);
+            let segment_ended = *steps > 0 && steps.is_multiple_of(trace.steps_per_segment);
             let file = std::fs::File::open(path).or_exit(Exit::Host)?;
             if segment_ended && run.jump(&file, steps / trace.steps_per_segment - 1)? {
                 break;

@@ -6,7 +6,7 @@ use alloy::primitives::B256;
 use anyhow::anyhow;
 use fedmkt_market::dispute::Kind;
 use fedmkt_market::receipt::utc;
-use fedmkt_market::terminal::shown;
+use fedmkt_runtime::message::printable_lines;
 use fedmkt_verifier::watch::database::{Asked, Challenged, State};
 use serde_json::json;
 
@@ -73,7 +73,7 @@ pub fn status(arguments: &arguments::Told) -> Outcome<()> {
     } else {
         (|| {
             for checked in &checked {
-                let finding = shown(&checked.finding.to_string());
+                let finding = printable_lines(&checked.finding.to_string());
                 writeln!(out, "submission {}  {}  {finding}", checked.slot, ending(checked.ending))?;
             }
             for known in &challenges {
@@ -100,7 +100,9 @@ pub fn history(arguments: &arguments::History) -> Outcome<()> {
     let told = if arguments.place.json {
         writeln!(out, "{:#}", json!(notes))
     } else {
-        notes.iter().try_for_each(|note| writeln!(out, "{}  {}  {}", utc(note.time), note.slot, shown(&note.text)))
+        notes
+            .iter()
+            .try_for_each(|note| writeln!(out, "{}  {}  {}", utc(note.time), note.slot, printable_lines(&note.text)))
     };
     told.or_exit(Exit::Host)
 }
@@ -137,7 +139,7 @@ pub fn explain(arguments: &arguments::Explain) -> Outcome<()> {
         writeln!(out, "slot {slot}")?;
         if let Some(checked) = checked {
             writeln!(out, "  client {}, job {}", checked.client, checked.job)?;
-            let finding = shown(&checked.finding.to_string());
+            let finding = printable_lines(&checked.finding.to_string());
             writeln!(out, "  found: {finding}; the slot is {}", ending(checked.ending))?;
         }
         if let Some(known) = challenge {
@@ -150,12 +152,12 @@ pub fn explain(arguments: &arguments::Explain) -> Outcome<()> {
                 None => writeln!(out, "  this verifier has no answer yet")?,
                 Some(answer) => {
                     writeln!(out, "  this verifier says: {}", answer.says)?;
-                    writeln!(out, "  because: {}", shown(&answer.how))?;
+                    writeln!(out, "  because: {}", printable_lines(&answer.how))?;
                 }
             }
         }
         writeln!(out, "what happened:")?;
-        notes.iter().try_for_each(|note| writeln!(out, "  {}  {}", utc(note.time), shown(&note.text)))
+        notes.iter().try_for_each(|note| writeln!(out, "  {}  {}", utc(note.time), printable_lines(&note.text)))
     };
     tell().or_exit(Exit::Host)
 }

@@ -8,7 +8,7 @@ use fedmkt_core::inputs::{MODEL_PATH, TRAINER_PATH};
 use fedmkt_core::manifest::{Disclosure, Manifest};
 use fedmkt_core::receipt::Body;
 use fedmkt_market::receipt::utc;
-use fedmkt_market::terminal::shown;
+use fedmkt_runtime::message::printable_lines;
 
 use super::chart::{LARGEST, chart, number};
 use super::{Outcome, Story};
@@ -29,7 +29,7 @@ pub struct Escaped<'a>(pub &'a str);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in shown(self.0).chars() {
+        for c in printable_lines(self.0).chars() {
             match c {
                 '&' => f.write_str("&amp;")?,
                 '<' => f.write_str("&lt;")?,
