@@ -24,7 +24,7 @@ pub const VERSION: u64 = 1;
 pub const PROFILE: &str = "fedmkt-0";
 
 /// The release of the replayer that jobs name which are published with this version; `verifier/releases` says what it pins.
-pub const RELEASE: &str = "fedmkt-0.1";
+pub const RELEASE: &str = "fedmkt-0.2";
 
 /// The most result files a job may have; their commitments fill the header page of the last state image.
 pub const MAX_RESULTS: usize = 16;

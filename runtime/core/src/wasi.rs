@@ -483,8 +483,9 @@ fn strings(strings: &[Vec<u8>], pointers: u32, buffer: u32, m: &mut Memory<'_>) 
         m.write_u32(pointer, at)?;
         m.write(at, string)?;
         m.write(at + string.len() as u32, &[0])?;
-        pointer += 4;
-        at += string.len() as u32 + 1;
+        // Behind the last one may be the end of 4 GiB.
+        pointer = pointer.wrapping_add(4);
+        at = at.wrapping_add(string.len() as u32 + 1);
     }
     Ok(())
 }

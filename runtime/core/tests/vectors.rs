@@ -984,6 +984,7 @@ fn wasi() {
 fn admission() {
     // 239 words and the 18 that each frame counts.
     let large_leaf = format!(r#"(module (func (export "_start") (local {} i32)))"#, "v128 ".repeat(119));
+    let long_body = format!(r#"(module (func (export "_start") call 0 {}))"#, "nop ".repeat(3 * 64));
     let modules = [
         ("a command that needs no metering", 1 << 20, r#"(module (func (export "_start")))"#),
         (
@@ -1024,6 +1025,13 @@ fn admission() {
                 (func (export "_start") (call $pass) drop drop drop))"#,
         ),
         ("a leaf just too large to go uncounted", 1 << 16, &large_leaf),
+        ("a long body, whose frame counts three words more", 1 << 16, &long_body),
+        (
+            "tables that may grow, and a return that cannot be reached",
+            1 << 16,
+            r#"(module (table 10 funcref) (table 20 funcref) (table 1 1 funcref)
+                (func (export "_start") (drop (table.grow 1 (ref.null func) (i32.const 5))) call 0 return return))"#,
+        ),
     ];
     let mut accepted = Vec::new();
     for (about, max_memory_bytes, text) in modules {

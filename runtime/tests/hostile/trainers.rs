@@ -175,6 +175,18 @@ fn recursion_without_end_traps_and_is_a_result_like_any_other() {
     assert!(object["receipt"].is_string());
 }
 
+/// What a function computes before it calls itself and would compute again after, a compiler keeps on the native stack.
+#[test]
+fn recursion_with_large_native_frames_traps_where_every_engine_does() {
+    let values: String = (0..1000)
+        .map(|number| format!("(i64x2.replace_lane 0 (local.get 0) (i64.const {number})) v128.xor "))
+        .collect();
+    let deep = format!("(func $deep (param v128) (result v128) (local.get 0) {values} call $deep {values})");
+    let init = "(drop (i32x4.extract_lane 0 (call $deep (v128.const i64x2 1 2))))";
+    let object = run(&stepper(&deep, init, ""), |_| {}).object(6);
+    assert_eq!(object["status"], "trapped");
+}
+
 #[test]
 fn a_flood_on_standard_output_harms_no_terminal() {
     let flood = "(local $n i32) (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 44))

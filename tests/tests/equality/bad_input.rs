@@ -19,7 +19,7 @@ use crate::{machines, native};
 
 /// The contents of the drives.
 #[derive(Clone)]
-struct Drives {
+pub struct Drives {
     job: Vec<u8>,
     data: Vec<u8>,
     state_in: Vec<u8>,
@@ -51,7 +51,7 @@ fn before(job: &Job) -> Vec<u8> {
 }
 
 impl Drives {
-    fn of(job: &Job) -> Self {
+    pub fn of(job: &Job) -> Self {
         Self { job: job.job.to_vec(), data: job.data.to_vec(), state_in: before(job) }
     }
 
@@ -91,7 +91,7 @@ impl Drives {
     }
 
     /// Asserts how every machine ends; some are only tried here, which is much quicker.
-    fn end(&self, what: &str, exit: Exit, in_machines: bool) {
+    pub fn end(&self, what: &str, exit: Exit, in_machines: bool) {
         assert_eq!(self.exit_here(), exit, "{what}");
         let folder = tempfile::tempdir().expect("a folder");
         for (image, machine) in machines().each().filter(|_| in_machines) {

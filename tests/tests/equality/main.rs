@@ -7,6 +7,7 @@ mod everywhere;
 mod generated;
 mod job;
 mod known;
+mod largest;
 mod nan;
 mod samples;
 

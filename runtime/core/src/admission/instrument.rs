@@ -3,18 +3,20 @@
 //! Sections that need no change are copied byte by byte, and so are operators within functions; nothing is renumbered,
 //! because all that is added comes after what is there.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
 
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, Encode, ExportKind, ExportSection, Function, GlobalSection, GlobalType, Ieee32,
-    Ieee64, Instruction, MemorySection, MemoryType, RawSection, SectionId, ValType,
+    Ieee64, Instruction, MemorySection, MemoryType, RawSection, RefType, SectionId, TableSection, TableType,
+    TypeSection, ValType,
 };
-use wasmparser::{BinaryReader, FunctionBody};
+use wasmparser::{BinaryReader, FuncType, FunctionBody};
 
 use super::nan::{Added, Insertion, Shape, Type};
 use super::profile::{BodyFacts, Return};
-use super::scan::Module;
+use super::scan::{Module, Table};
 use super::{Admitted, MemoryBounds, MutableGlobal, START_EXPORT, limits};
 
 /// Rewrites a module that was scanned and validated.
@@ -39,7 +41,12 @@ pub(super) fn instrument(module: &Module<'_>, facts: &[BodyFacts]) -> Admitted {
     ] {
         let original = module.sections.get(&(id as u8)).map(|range| &module.wasm[range.clone()]);
         match id {
-            SectionId::Type => extend(&mut out, id, original, types.added.len() as u32, &types.encode()),
+            SectionId::Type => extend(&mut out, id, original, types.section.len(), &entries_of(&types.section)),
+            SectionId::Table => {
+                if !module.tables.is_empty() {
+                    out.section(&table_section(&module.tables));
+                }
+            }
             SectionId::Memory => {
                 if let Some(bounds) = module.memory {
                     out.section(&memory_section(bounds));
@@ -93,6 +100,24 @@ fn extend(out: &mut wasm_encoder::Module, id: SectionId, original: Option<&[u8]>
     out.section(&RawSection { id: id as u8, data: &data });
 }
 
+/// The tables with a maximum each, so that all of them together never have more elements than [`limits::TABLE_ELEMENTS`].
+fn table_section(tables: &[Table]) -> TableSection {
+    let initial: u64 = tables.iter().map(|table| table.initial).sum();
+    let growth = (limits::TABLE_ELEMENTS - initial) / tables.len() as u64;
+    let mut section = TableSection::new();
+    for &Table { initial, maximum } in tables {
+        let most = initial + growth;
+        section.table(TableType {
+            element_type: RefType::FUNCREF,
+            minimum: initial,
+            maximum: Some(maximum.map_or(most, |maximum| maximum.min(most))),
+            table64: false,
+            shared: false,
+        });
+    }
+    section
+}
+
 fn memory_section(MemoryBounds { initial, maximum }: MemoryBounds) -> MemorySection {
     let mut section = MemorySection::new();
     section.memory(MemoryType {
@@ -137,37 +162,27 @@ fn exports(module: &Module<'_>, globals: &mut Vec<MutableGlobal>) -> (u32, Vec<u
 }
 
 /// Types without parameters, for blocks around bodies with several results.
-struct ResultTypes {
-    next: u32,
-    added: Vec<Vec<wasmparser::ValType>>,
+struct ResultTypes<'a> {
+    types: &'a [FuncType],
+    /// The type of the block, by the function's type.
+    known: BTreeMap<u32, u32>,
+    section: TypeSection,
 }
 
-impl ResultTypes {
-    fn new(module: &Module<'_>) -> Self {
-        Self { next: module.types.len() as u32, added: Vec::new() }
+impl<'a> ResultTypes<'a> {
+    fn new(module: &'a Module<'_>) -> Self {
+        Self { types: &module.types, known: BTreeMap::new(), section: TypeSection::new() }
     }
 
-    fn block_type(&mut self, results: &[wasmparser::ValType]) -> BlockType {
-        match results {
+    fn block_type(&mut self, function_type: u32) -> BlockType {
+        match self.types[function_type as usize].results() {
             [] => BlockType::Empty,
             [one] => BlockType::Result(encoder_type(*one)),
-            several => {
-                let known = self.added.iter().position(|added| added == several);
-                let index = known.unwrap_or_else(|| {
-                    self.added.push(several.to_vec());
-                    self.added.len() - 1
-                });
-                BlockType::FunctionType(self.next + index as u32)
-            }
+            several => BlockType::FunctionType(*self.known.entry(function_type).or_insert_with(|| {
+                self.section.ty().function([], several.iter().map(|ty| encoder_type(*ty)));
+                self.types.len() as u32 + self.section.len() - 1
+            })),
         }
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut section = wasm_encoder::TypeSection::new();
-        for results in &self.added {
-            section.ty().function([], results.iter().map(|ty| encoder_type(*ty)));
-        }
-        entries_of(&section)
     }
 }
 
@@ -182,17 +197,17 @@ fn encoder_type(ty: wasmparser::ValType) -> ValType {
     }
 }
 
-fn code_section(module: &Module<'_>, facts: &[BodyFacts], types: &mut ResultTypes) -> CodeSection {
+fn code_section(module: &Module<'_>, facts: &[BodyFacts], types: &mut ResultTypes<'_>) -> CodeSection {
     let mut section = CodeSection::new();
     for ((body, facts), &ty) in module.bodies.iter().zip(facts).zip(&module.functions) {
-        let ty = &module.types[ty as usize];
         let words = facts.frame_words + limits::FRAME_WORDS;
         let metered = facts.calls || words > limits::LEAF_WORDS;
-        let meter = metered.then(|| Meter { words, block: types.block_type(ty.results()), counter: module.globals });
+        let meter = metered.then(|| Meter { words, block: types.block_type(ty), counter: module.globals });
         if meter.is_none() && facts.insertions.is_empty() {
             section.raw(&module.wasm[body.range()]);
         } else {
-            section.function(&rewritten(module.wasm, body, ty.params().len(), facts, meter));
+            let params = module.types[ty as usize].params().len();
+            section.function(&rewritten(module.wasm, body, params, facts, meter));
         }
     }
     section
@@ -240,13 +255,14 @@ fn rewritten(wasm: &[u8], body: &FunctionBody<'_>, params: usize, facts: &BodyFa
     let mut copy = Copy { wasm, done: operators.original_position(), out };
     let mut insertions = facts.insertions.iter().copied().peekable();
     let returns = if meter.is_some() { &facts.returns[..] } else { &[] };
-    for &Return { start, end, depth } in returns {
-        while let Some(insertion) = insertions.next_if(|insertion| insertion.at <= start) {
+    for &Return { at, depth } in returns {
+        let at = at as usize;
+        while let Some(insertion) = insertions.next_if(|insertion| insertion.at <= at) {
             copy.insert(insertion, &scratch);
         }
-        copy.up_to(start);
+        copy.up_to(at);
         copy.out.instruction(&Instruction::Br(depth));
-        copy.done = end;
+        copy.done = at + 1;
     }
     for insertion in insertions {
         copy.insert(insertion, &scratch);

@@ -4,7 +4,7 @@
 //! above what compilers produce.
 
 /// Bytes of a module.
-pub const MODULE_BYTES: usize = 32 << 20;
+pub const MODULE_BYTES: usize = 16 << 20;
 
 /// Types.
 pub const TYPES: u32 = 10_000;
@@ -18,14 +18,28 @@ pub const FUNCTIONS: u32 = 100_000;
 /// Bytes of a function body.
 pub const FUNCTION_BYTES: usize = 1 << 20;
 
-/// Bytes that may be added to a function to settle NaNs; engines stop at functions of some 7 million bytes.
+/// Bytes that may be added to a function: to settle NaNs, and [`EDGE_BYTES`] for what its branches carry. Engines stop at
+/// functions of some 7 million bytes.
 pub const ADDED_BYTES: usize = 4 << 20;
 
-/// Bytes that a module and what is added to settle NaNs may have together.
-pub const INSTRUMENTED_BYTES: usize = 64 << 20;
+/// Bytes that a module and what is added to its functions may have together. An interpreter's code may take 16 bytes for
+/// each byte of a module, and 4 for each that is added; the smallest machine has room for that.
+pub const INSTRUMENTED_BYTES: usize = 32 << 20;
+
+/// Bytes that each `return`, `select` and value on an edge of a block counts among the added ones, whether the edge can be
+/// reached or not. An edge is where a block begins or ends, a `return`, or a branch; its values may be 256 for one byte of
+/// code. An interpreter that has no operands across edges passes each through a local that it adds (2 bytes), by a
+/// `local.set` and a `local.get` (3 bytes each). What a call passes beyond [`FREE_ARGUMENTS`] counts as well.
+pub const EDGE_BYTES: usize = 8;
+
+/// Parameters and results of a call that count nothing.
+pub const FREE_ARGUMENTS: usize = 16;
 
 /// Locals of a function, parameters included.
 pub const LOCALS: u32 = 10_000;
+
+/// Locals of all functions together, parameters included.
+pub const ALL_LOCALS: u32 = 4_000_000;
 
 /// Operands on the stack of a function.
 pub const OPERANDS: u32 = 10_000;
@@ -42,7 +56,7 @@ pub const GLOBALS: u32 = 10_000;
 /// Tables.
 pub const TABLES: u32 = 16;
 
-/// Elements of all tables together.
+/// Elements of all tables together, at the beginning and when they have grown; and of all element segments.
 pub const TABLE_ELEMENTS: u64 = 1_000_000;
 
 /// Data segments, and element segments.
@@ -52,12 +66,17 @@ pub const SEGMENTS: u32 = 100_000;
 pub const EXPORTS: u32 = 10_000;
 
 /// Words of 8 bytes that all frames together may have: parameters, locals and operands (two words for a `v128`), and
-/// [`FRAME_WORDS`] for each frame. Overflow traps.
+/// [`FRAME_WORDS`] for each frame, and one for every [`BODY_BYTES_PER_WORD`]. Overflow traps.
 pub const STACK_WORDS: u32 = 256 << 10;
 
 /// Words that a frame counts beside what it holds: 8 for what engines keep there, and 10 for the locals and operands with
 /// which NaNs are settled, whether a function has them or not.
 pub const FRAME_WORDS: u32 = 18;
+
+/// Bytes of a body for which its frame counts a word: compilers keep across calls what a body would compute again, which
+/// is neither a local nor an operand. A vector of 16 bytes that is worth keeping takes 8 bytes of code or more, and native
+/// stacks have 256 bytes for each word.
+pub const BODY_BYTES_PER_WORD: usize = 64;
 
 /// A function that calls no other function of the module and whose frame has at most this many words is not counted:
 /// there is at most one such frame, and engines have room for it beyond [`STACK_WORDS`].

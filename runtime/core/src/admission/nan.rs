@@ -110,6 +110,15 @@ impl Added {
     }
 }
 
+/// What to add to a function.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Plan {
+    /// In order.
+    pub(super) insertions: Vec<Insertion>,
+    /// The most bytes that all of them take.
+    pub(super) most_bytes: usize,
+}
+
 /// What a value may be, as a set; also what is seen of a local later: bits, or lanes of a shape.
 type Mask = u8;
 const FIRM: Mask = 1;
@@ -480,19 +489,23 @@ impl<'m, 'a> Planner<'m, 'a> {
         })
     }
 
-    /// What to add to the function that was recorded, in order.
-    pub(super) fn plan(&mut self) -> Vec<Insertion> {
+    /// What to add to the function that was recorded. `None` if that would be more bytes than there is room for.
+    pub(super) fn plan(&mut self, room: usize) -> Option<Plan> {
         if !self.arithmetic {
-            return Vec::new();
+            return Some(Plan::default());
         }
-        let tracked = if self.labels.len() + self.targets.len() <= MOST_LABELS { self.plan_tracked() } else { None };
-        let mut added = tracked.unwrap_or_else(|| self.plan_untracked());
-        added.sort_by_key(|insertion| insertion.at);
-        added
+        let few_labels = self.labels.len() + self.targets.len() <= MOST_LABELS;
+        let tracked = if few_labels { self.plan_tracked(room) } else { None };
+        let mut plan = match tracked {
+            Some(plan) => plan,
+            None => self.plan_untracked(room)?,
+        };
+        plan.insertions.sort_by_key(|insertion| insertion.at);
+        Some(plan)
     }
 
     /// With all locals firm.
-    pub(super) fn plan_untracked(&mut self) -> Vec<Insertion> {
+    fn plan_untracked(&mut self, room: usize) -> Option<Plan> {
         self.slots.clear();
         for label in &mut self.labels {
             label.brought = Masks::default();
@@ -502,29 +515,29 @@ impl<'m, 'a> Planner<'m, 'a> {
                 local.slot = None;
             }
         }
-        let mut pass = Pass::new(self, Phase::Insert);
-        pass.run().expect("without tracked locals every operand is either firm or loose");
-        let mut added = pass.added;
-        added.sort_by_key(|insertion| insertion.at);
-        added
+        let mut pass = Pass::new(self, Phase::Insert, room);
+        let ended = pass.run();
+        debug_assert!(ended.is_some() || pass.full, "without tracked locals every operand is either firm or loose");
+        ended.map(|()| pass.plan)
     }
 
-    fn plan_tracked(&mut self) -> Option<Vec<Insertion>> {
+    fn plan_tracked(&mut self, room: usize) -> Option<Plan> {
         // What is seen of a local where branches meet decides whether it may be in two states there, so none of these
         // passes should end early. If one did, all locals would be kept firm: nothing depends on it but speed.
-        let whole = |ended: Option<()>| {
-            debug_assert!(ended.is_some(), "a value is seen that may be loose and may be firm");
+        let whole = |pass: &mut Pass<'_, '_, '_>| {
+            let ended = pass.run();
+            debug_assert!(ended.is_some() || pass.full, "a value is seen that may be loose and may be firm");
             ended
         };
-        whole(Pass::new(self, Phase::Uses).run())?;
+        whole(&mut Pass::new(self, Phase::Uses, 0))?;
         (0..MOST_PASSES).find(|_| !self.look_back())?;
         (0..MOST_PASSES).find(|_| {
-            let mut pass = Pass::new(self, Phase::States);
-            whole(pass.run()).is_none() || !pass.changed
+            let mut pass = Pass::new(self, Phase::States, 0);
+            whole(&mut pass).is_none() || !pass.changed
         })?;
-        let mut pass = Pass::new(self, Phase::Insert);
-        whole(pass.run())?;
-        Some(pass.added)
+        let mut pass = Pass::new(self, Phase::Insert, room);
+        whole(&mut pass)?;
+        Some(pass.plan)
     }
 
     /// Goes through the function from its end and finds out what is seen of locals at labels. Whether that changed
@@ -629,11 +642,15 @@ struct Pass<'p, 'm, 'a> {
     state: Masks,
     reachable: bool,
     changed: bool,
-    added: Vec<Insertion>,
+    plan: Plan,
+    /// How many bytes there is room for.
+    room: usize,
+    /// Whether that is not enough.
+    full: bool,
 }
 
 impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
-    fn new(planner: &'p mut Planner<'m, 'a>, phase: Phase) -> Self {
+    fn new(planner: &'p mut Planner<'m, 'a>, phase: Phase, room: usize) -> Self {
         let mut state = Masks::default();
         for local in &planner.slots {
             if (local.index as usize) < planner.parameters
@@ -642,13 +659,21 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
                 state.put(slot, FIRM);
             }
         }
-        Self { planner, phase, stack: Vec::new(), state, reachable: true, changed: false, added: Vec::new() }
+        let plan = Plan::default();
+        Self { planner, phase, stack: Vec::new(), state, reachable: true, changed: false, plan, room, full: false }
     }
 
-    fn add(&mut self, at: u32, what: Added) {
+    /// `None` if there is no room for it.
+    fn add(&mut self, at: u32, what: Added) -> Option<()> {
         if self.phase == Phase::Insert {
-            self.added.push(Insertion { at: at as usize, what });
+            self.plan.most_bytes += what.most_bytes();
+            self.full = self.plan.most_bytes > self.room;
+            if self.full {
+                return None;
+            }
+            self.plan.insertions.push(Insertion { at: at as usize, what });
         }
+        Some(())
     }
 
     fn push(&mut self, mask: Mask, ty: Type, at: u32) {
@@ -678,7 +703,7 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
             LOOSE_F64 => Shape::F64,
             _ => return None,
         };
-        self.add(operand.at, Added::Operand { ty: operand.ty, shape, local: operand.local });
+        self.add(operand.at, Added::Operand { ty: operand.ty, shape, local: operand.local })?;
         operand.mask = FIRM;
         Some(())
     }
@@ -791,7 +816,7 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
                 LOOSE_F64 => Shape::F64,
                 _ => return None,
             };
-            self.add(at, Added::Local { ty, shape, local });
+            self.add(at, Added::Local { ty, shape, local })?;
         }
         Some(())
     }
@@ -902,11 +927,14 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
                             self.bring(label, at_if);
                             let there = self.met(label);
                             if self.phase == Phase::Insert && at_if.unsettled(&there).next().is_some() {
-                                self.add(start, Added::Else);
+                                self.add(start, Added::Else)?;
                                 self.settle_locals(at_if.unsettled(&there), &at_if, start)?;
                             }
                         }
                         self.state = self.met(label);
+                    } else if !self.reachable {
+                        // Nothing gets here, so locals are nothing.
+                        self.state = Masks::default();
                     }
                     self.stack.truncate(height);
                     self.push_firm(results, end);
@@ -926,9 +954,9 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
                     {
                         self.edge(label, self.state, start)?;
                     } else {
-                        self.add(start, Added::BranchBegin);
+                        self.add(start, Added::BranchBegin)?;
                         self.edge(label, self.state, start)?;
-                        self.add(end, Added::BranchEnd { depth });
+                        self.add(end, Added::BranchEnd { depth })?;
                     }
                 }
                 What::BranchTable { from, to } => {

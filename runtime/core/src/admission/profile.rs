@@ -4,8 +4,8 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use wasmparser::{
-    BlockType, FuncValidatorAllocations, Operator, OperatorsReader, Parser, ValType, ValidPayload, Validator,
-    WasmFeatures,
+    BlockType, FrameKind, FuncType, FuncValidator, FuncValidatorAllocations, Operator, OperatorsReader, Parser,
+    ValType, ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
 use super::findings::{Refusal, refuse};
@@ -112,12 +112,10 @@ pub(super) struct BodyFacts {
     pub(super) insertions: Vec<Insertion>,
 }
 
-/// A `return`.
+/// A `return` where the innermost block can be reached, as far as validation knows.
 pub(super) struct Return {
-    /// The offset in the module of its first byte.
-    pub(super) start: usize,
-    /// ... and of the next operator.
-    pub(super) end: usize,
+    /// The offset in the module of its only byte.
+    pub(super) at: u32,
     /// How many blocks are open there.
     pub(super) depth: u32,
 }
@@ -130,13 +128,17 @@ pub(super) fn validate(module: &Module<'_>) -> Result<Vec<BodyFacts>, Refusal> {
     let mut facts = Vec::new();
     let mut planner = Planner::new(module);
     let mut grown = wasm.len();
+    let mut all_locals = 0u32;
     let stepper = module.form != Form::Command;
     let mut current = Current::default();
     let vector_results: Vec<bool> = module.types.iter().map(|ty| ty.results().contains(&ValType::V128)).collect();
     let invalid = |error: wasmparser::BinaryReaderError| {
         refuse(format!("not valid WebAssembly under this profile: {}", error.message()), error.offset())
     };
-    for payload in Parser::new(0).parse_all(wasm) {
+    // Engines read numbers as the features say: of an overlong one, one engine would take what another refuses.
+    let mut parser = Parser::new(0);
+    parser.set_features(FEATURES);
+    for payload in parser.parse_all(wasm) {
         let payload = payload.map_err(invalid)?;
         let ValidPayload::Func(function, body) = validator.payload(&payload).map_err(invalid)? else { continue };
         let index = function.index;
@@ -146,13 +148,23 @@ pub(super) fn validate(module: &Module<'_>) -> Result<Vec<BodyFacts>, Refusal> {
         let mut function = function.into_validator(allocations);
         let mut reader = body.get_binary_reader();
         function.read_locals(&mut reader).map_err(invalid)?;
+        let too_many = |what: &str, count: u32, limit: u32| {
+            refuse(format!("function {index} has {count} {what}; the limit is {limit}"), body.range().start)
+        };
+        if function.len_locals() > limits::LOCALS {
+            return Err(too_many("locals", function.len_locals(), limits::LOCALS));
+        }
+        all_locals += function.len_locals();
+        if all_locals > limits::ALL_LOCALS {
+            return Err(too_many("locals together with those before it", all_locals, limits::ALL_LOCALS));
+        }
         let mut words = 0;
         for local in 0..function.len_locals() {
             words += function.get_local_type(local).map_or(1, type_words);
         }
         let ty = &module.types[module.functions[facts.len()] as usize];
         planner.begin(ty, (0..function.len_locals()).map(|local| function.get_local_type(local)));
-        let (mut height, mut vectors, mut calls) = (0, false, false);
+        let (mut height, mut vectors, mut calls, mut edges) = (0, false, false, 0usize);
         let mut returns = Vec::new();
         let mut operators = OperatorsReader::new(reader);
         while !operators.eof() {
@@ -164,16 +176,18 @@ pub(super) fn validate(module: &Module<'_>) -> Result<Vec<BodyFacts>, Refusal> {
                 Operator::Select => function.get_operand_type(1),
                 _ => None,
             };
+            edges += carried(operator, &function, module);
+            if let Operator::Return = operator
+                && function.get_control_frame(0).is_some_and(|frame| !frame.unreachable)
+            {
+                returns.push(Return { at: offset as u32, depth: function.control_stack_height() - 1 });
+            }
             function.op(offset, operator).map_err(invalid)?;
             let refused = match operator {
                 Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
                     function.control_stack_height() > limits::NESTING + 1
                 }
                 Operator::BrTable { targets } => targets.len() > limits::BRANCH_TARGETS,
-                Operator::Return => {
-                    returns.push(Return { start: offset, end, depth: function.control_stack_height() - 1 });
-                    false
-                }
                 operator => stepper && breaks_restore(operator).is_some(),
             };
             let subject = match *operator {
@@ -184,6 +198,9 @@ pub(super) fn validate(module: &Module<'_>) -> Result<Vec<BodyFacts>, Refusal> {
                 return Err(refuse("an operator that this profile does not know", offset));
             }
             height = height.max(function.operand_stack_height());
+            if height > limits::OPERANDS {
+                return Err(too_many("operands", height, limits::OPERANDS));
+            }
             // Only the newest operands can be vectors that were not seen before, or results that came together.
             vectors |= (0..2).any(|depth| function.get_operand_type(depth) == Some(Some(ValType::V128)));
             vectors |= match *operator {
@@ -204,38 +221,66 @@ pub(super) fn validate(module: &Module<'_>) -> Result<Vec<BodyFacts>, Refusal> {
             };
         }
         operators.finish().map_err(invalid)?;
-        let parameters_and_locals = function.len_locals();
-        if parameters_and_locals > limits::LOCALS || height > limits::OPERANDS {
-            return Err(refuse(
-                format!(
-                    "function {index} has {parameters_and_locals} locals and {height} operands; the limits are {} and {}",
-                    limits::LOCALS,
-                    limits::OPERANDS
-                ),
-                body.range().start,
-            ));
-        }
-        let mut insertions = planner.plan();
-        let mut more = most_bytes(&insertions);
-        if more > limits::ADDED_BYTES {
-            insertions = planner.plan_untracked();
-            more = most_bytes(&insertions);
-        }
+        let room = limits::ADDED_BYTES.min(limits::INSTRUMENTED_BYTES.saturating_sub(grown));
+        let too_large = |what: &str| {
+            let what = format!("function {index} is too large: {what} would take more than {room} bytes");
+            refuse(what, body.range().start)
+        };
+        let edge_bytes = edges.saturating_mul(limits::EDGE_BYTES);
+        let left = room.checked_sub(edge_bytes).ok_or_else(|| too_large("what its branches carry"))?;
+        let plan = planner.plan(left).ok_or_else(|| too_large("what makes its NaNs the same everywhere"))?;
+        let more = edge_bytes + plan.most_bytes;
         grown += more;
-        if more > limits::ADDED_BYTES || grown > limits::INSTRUMENTED_BYTES {
-            return Err(refuse(
-                format!("function {index} is too large: what makes its NaNs the same everywhere takes {more} bytes"),
-                body.range().start,
-            ));
-        }
-        facts.push(BodyFacts { frame_words: words + height * if vectors { 2 } else { 1 }, calls, returns, insertions });
+        words += height * if vectors { 2 } else { 1 };
+        words += (body.range().len() / limits::BODY_BYTES_PER_WORD) as u32;
+        facts.push(BodyFacts { frame_words: words, calls, returns, insertions: plan.insertions });
         allocations = function.into_allocations();
     }
     Ok(facts)
 }
 
-fn most_bytes(insertions: &[Insertion]) -> usize {
-    insertions.iter().map(|insertion| insertion.what.most_bytes()).sum()
+/// How often an operator that is about to be validated counts [`limits::EDGE_BYTES`].
+fn carried(operator: &Operator<'_>, function: &FuncValidator<ValidatorResources>, module: &Module<'_>) -> usize {
+    let values = |ty: BlockType, of: fn(&FuncType) -> &[ValType]| match ty {
+        BlockType::Empty => 0,
+        BlockType::Type(_) => 1,
+        BlockType::FuncType(index) => module.types.get(index as usize).map_or(0, |ty| of(ty).len()),
+    };
+    let params = |ty| if let BlockType::Type(_) = ty { 0 } else { values(ty, FuncType::params) };
+    let results = |ty| values(ty, FuncType::results);
+    let frame = |depth: u32| function.get_control_frame(depth as usize);
+    let label = |depth| {
+        frame(depth).map_or(0, |label| {
+            if label.kind == FrameKind::Loop { params(label.block_type) } else { results(label.block_type) }
+        })
+    };
+    // A condition or an index that lies on values has to pass as they do.
+    let with_condition = |values: usize| if values > 0 { values + 1 } else { 0 };
+    let called = |ty: Option<&FuncType>| {
+        let values = ty.map_or(0, |ty| ty.params().len() + ty.results().len());
+        values.saturating_sub(limits::FREE_ARGUMENTS)
+    };
+    match *operator {
+        Operator::Block { blockty } | Operator::Loop { blockty } => params(blockty),
+        // Without an `else`, settling may add one.
+        Operator::If { blockty } => with_condition(2 * params(blockty)),
+        Operator::Else | Operator::End => frame(0).map_or(0, |open| results(open.block_type)),
+        Operator::Br { relative_depth } => label(relative_depth),
+        Operator::BrIf { relative_depth } => with_condition(label(relative_depth)),
+        // Validation looks at them for each target.
+        Operator::BrTable { ref targets } => {
+            with_condition(label(targets.default())).saturating_mul(targets.len() as usize + 1)
+        }
+        Operator::Return => 1 + label((function.control_stack_height() - 1).try_into().unwrap_or(u32::MAX)),
+        Operator::Select | Operator::TypedSelect { .. } => 1,
+        Operator::Call { function_index } => {
+            let defined = function_index.checked_sub(module.imported_functions);
+            let ty = defined.and_then(|defined| module.functions.get(defined as usize));
+            called(ty.and_then(|&ty| module.types.get(ty as usize)))
+        }
+        Operator::CallIndirect { type_index, .. } => called(module.types.get(type_index as usize)),
+        _ => 0,
+    }
 }
 
 /// Words of a value.

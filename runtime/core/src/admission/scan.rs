@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use wasmparser::{
-    CompositeInnerType, DataKind, ExternalKind, FuncType, FunctionBody, Name, NameSectionReader, Operator, Parser,
-    Payload, TypeRef, ValType,
+    CompositeInnerType, DataKind, ElementItems, ExternalKind, FuncType, FunctionBody, Name, NameSectionReader,
+    Operator, Parser, Payload, TypeRef, ValType,
 };
 
 use super::findings::{Finding, Findings, Place, Refusal, refuse};
@@ -30,6 +30,7 @@ pub(super) struct Module<'a> {
     /// Type indices of the functions that have bodies.
     pub(super) functions: Vec<u32>,
     pub(super) bodies: Vec<FunctionBody<'a>>,
+    pub(super) tables: Vec<Table>,
     pub(super) globals: u32,
     pub(super) mutable_globals: Vec<u32>,
     pub(super) memory: Option<MemoryBounds>,
@@ -37,6 +38,13 @@ pub(super) struct Module<'a> {
     pub(super) form: Form,
     pub(super) imports: Vec<Function>,
     pub(super) warnings: Vec<Finding>,
+}
+
+/// How many elements a table has and may have.
+#[derive(Clone, Copy)]
+pub(super) struct Table {
+    pub(super) initial: u64,
+    pub(super) maximum: Option<u64>,
 }
 
 /// Scans a module without its operators. It may be refused for less than all that is wrong with it.
@@ -82,6 +90,8 @@ struct Scan<'a> {
     imports: Vec<Function>,
     functions: Vec<u32>,
     bodies: Vec<FunctionBody<'a>>,
+    too_many_bodies: bool,
+    tables: Vec<Table>,
     globals: u32,
     mutable_globals: Vec<u32>,
     /// Mutable globals that hold references, with their places.
@@ -96,10 +106,12 @@ impl<'a> Scan<'a> {
         self.findings.add(what, Some(at(offset)));
     }
 
-    fn count(&mut self, what: &str, count: u32, most: u32, offset: usize) {
+    /// Whether there are so few that they can be looked at.
+    fn count(&mut self, what: &str, count: u32, most: u32, offset: usize) -> bool {
         if count > most {
             self.find(format!("{count} {what}; the limit is {most}"), offset);
         }
+        count <= most
     }
 
     fn section(&mut self, payload: &Payload<'a>, names: bool) -> wasmparser::Result<()> {
@@ -116,7 +128,9 @@ impl<'a> Scan<'a> {
                 }
             }
             Payload::TypeSection(types) => {
-                self.count("types", types.count(), limits::TYPES, types.range().start);
+                if !self.count("types", types.count(), limits::TYPES, types.range().start) {
+                    return Ok(());
+                }
                 for group in types.clone().into_iter_with_offsets() {
                     let (offset, group) = group?;
                     for ty in group.into_types() {
@@ -148,17 +162,22 @@ impl<'a> Scan<'a> {
             }
             Payload::FunctionSection(functions) => {
                 let count = functions.count().saturating_add(self.imported_functions.len() as u32);
-                self.count("functions", count, limits::FUNCTIONS, functions.range().start);
+                if !self.count("functions", count, limits::FUNCTIONS, functions.range().start) {
+                    return Ok(());
+                }
                 for function in functions.clone() {
                     self.functions.push(function?);
                 }
             }
             Payload::TableSection(tables) => {
-                self.count("tables", tables.count(), limits::TABLES, tables.range().start);
+                if !self.count("tables", tables.count(), limits::TABLES, tables.range().start) {
+                    return Ok(());
+                }
                 let mut elements = 0u64;
                 for table in tables.clone().into_iter_with_offsets() {
                     let (offset, table) = table?;
                     elements = elements.saturating_add(table.ty.initial);
+                    self.tables.push(Table { initial: table.ty.initial, maximum: table.ty.maximum });
                     if table.ty.table64 || table.ty.shared {
                         self.find("64-bit and shared tables are not in the profile", offset);
                     }
@@ -196,7 +215,9 @@ impl<'a> Scan<'a> {
                 self.find("exceptions are not in the profile: build without them", tags.range().start);
             }
             Payload::GlobalSection(globals) => {
-                self.count("globals", globals.count(), limits::GLOBALS, globals.range().start);
+                if !self.count("globals", globals.count(), limits::GLOBALS, globals.range().start) {
+                    return Ok(());
+                }
                 for global in globals.clone().into_iter_with_offsets() {
                     let (offset, global) = global?;
                     if global.ty.shared {
@@ -218,7 +239,9 @@ impl<'a> Scan<'a> {
                 );
             }
             Payload::ExportSection(exports) => {
-                self.count("exports", exports.count(), limits::EXPORTS, exports.range().start);
+                if !self.count("exports", exports.count(), limits::EXPORTS, exports.range().start) {
+                    return Ok(());
+                }
                 for export in exports.clone().into_iter_with_offsets() {
                     let (offset, export) = export?;
                     if export.name.starts_with(RESERVED_PREFIX) {
@@ -233,6 +256,19 @@ impl<'a> Scan<'a> {
             Payload::StartSection { func, .. } => self.start = Some(*func),
             Payload::ElementSection(elements) => {
                 self.count("element segments", elements.count(), limits::SEGMENTS, elements.range().start);
+                let mut count = 0u64;
+                for segment in elements.clone() {
+                    count += u64::from(match segment?.items {
+                        ElementItems::Functions(items) => items.count(),
+                        ElementItems::Expressions(_, items) => items.count(),
+                    });
+                }
+                if count > limits::TABLE_ELEMENTS {
+                    self.find(
+                        format!("{count} elements in segments; the limit is {}", limits::TABLE_ELEMENTS),
+                        elements.range().start,
+                    );
+                }
             }
             Payload::DataCountSection { count, range } => {
                 self.count("data segments", *count, limits::SEGMENTS, range.start);
@@ -246,8 +282,15 @@ impl<'a> Scan<'a> {
                     }
                 }
             }
-            Payload::CodeSectionEntry(body) => self.bodies.push(body.clone()),
-            Payload::CodeSectionStart { .. } | Payload::End(_) => {}
+            Payload::CodeSectionStart { count, range, .. } => {
+                self.too_many_bodies = !self.count("bodies", *count, limits::FUNCTIONS, range.start);
+            }
+            Payload::CodeSectionEntry(body) => {
+                if !self.too_many_bodies {
+                    self.bodies.push(body.clone());
+                }
+            }
+            Payload::End(_) => {}
             Payload::CustomSection(section) => {
                 if names && let wasmparser::KnownCustom::Name(names) = section.as_known() {
                     self.read_names(names);
@@ -451,7 +494,7 @@ impl<'a> Scan<'a> {
                 self.findings.add(
                     format!(
                         "needs {} bytes of memory at its start, the job allows {}",
-                        memory.initial * 65_536,
+                        memory.initial.saturating_mul(65_536),
                         allowed.max_memory_bytes
                     ),
                     None,
@@ -466,6 +509,7 @@ impl<'a> Scan<'a> {
             imported_functions: self.imported_functions.len() as u32,
             functions: self.functions,
             bodies: self.bodies,
+            tables: self.tables,
             globals: self.globals,
             mutable_globals: self.mutable_globals,
             memory: self.memory,

@@ -105,6 +105,7 @@ fn refused_sections_and_types_are_named() {
         ("(type (struct))", "garbage collection"),
         ("(global (mut externref) (ref.null extern))", "references"),
         ("(table 1000001 funcref)", "table elements"),
+        (&std::format!("(elem func {0}) (elem func {0})", "0 ".repeat(500_001)), "1000002 elements in segments"),
     ] {
         let fields = if fields.starts_with("(import") {
             let text = std::format!(r#"(module {fields} (memory (export "memory") 1) (func (export "_start")))"#);
@@ -181,12 +182,141 @@ fn limits_on_the_shape_hold() {
     assert!(
         refused(&std::format!("(func {} {})", "block ".repeat(nesting), "end ".repeat(nesting))).contains("nested")
     );
+    // The stack is measured on the way and not when all of it is there.
+    let values = "i32 ".repeat(limits::PARAMS);
+    let operands = std::format!("(func $many (result {values}) {})", "call $many ".repeat(100_000));
+    assert!(refused(&operands).contains("has 10240 operands"));
+    assert!(refused(&"(func)".repeat(limits::FUNCTIONS as usize)).contains("functions; the limit is"));
     let long = std::format!("(func {})", "i32.const 1000000 drop ".repeat(limits::FUNCTION_BYTES / 5));
     assert!(refused(&long).contains("a function of"));
     assert!(
         admit(&std::vec![0; limits::MODULE_BYTES + 1], &LIMITS).expect_err("a refusal").to_string().contains("bytes")
     );
     assert!(refused(&"(global (mut i32) (i32.const 0))".repeat(1025)).contains("mutable globals"));
+}
+
+#[test]
+fn what_branches_carry_is_bounded() {
+    let values = "i32 ".repeat(limits::PARAMS);
+    let many = std::format!("(type $many (func (param {values}) (result {values})))");
+    let constants = "i32.const 0 ".repeat(limits::PARAMS);
+    let drops = "drop ".repeat(limits::PARAMS);
+    // Each counts 256 values twice, at its beginning and its end.
+    let most = limits::ADDED_BYTES / limits::EDGE_BYTES / (2 * limits::PARAMS);
+    let blocks = |blocks: usize| {
+        let fields = std::format!("(func {constants} {} {drops})", "block (type $many) end ".repeat(blocks));
+        admit_text(&std::format!(r#"(module {many} {fields} (func (export "_start")))"#))
+    };
+    reparse(&blocks(most).expect("the most that is allowed"));
+    let said = blocks(most + 1).expect_err("one more").to_string();
+    assert!(said.contains("what its branches carry would take more than"), "{said}");
+    // Each for itself would do, also where nothing gets.
+    for (what, body, times) in [
+        ("block", "block (type $many) end", most + 1),
+        ("loop", "loop (type $many) end", most + 1),
+        ("if", "i32.const 0 if (type $many) else end", most),
+        ("br", "br 0", 2 * most),
+        ("br_if", "i32.const 0 br_if 0", 2 * most),
+        ("br_table", "i32.const 0 br_table 0 0", 2 * most),
+        ("return", "return", 2 * most),
+        ("call", "call 0", 2 * most),
+        ("call_indirect", "i32.const 0 call_indirect (type $many)", 2 * most),
+        ("targets of one br_table", &std::format!("i32.const 0 br_table{}", " 0".repeat(2 * most + 1)), 0),
+        ("select", "select", limits::ADDED_BYTES / limits::EDGE_BYTES),
+    ] {
+        let text = std::format!(
+            r#"(module {many} (table 1 funcref)
+                (func (param {values}) (result {values}) unreachable {}) (func (export "_start")))"#,
+            std::format!("{body} ").repeat(times + 1)
+        );
+        let said = match admit_text(&text) {
+            Ok(_) => std::format!("{what} is free"),
+            Err(refusal) => refusal.to_string(),
+        };
+        assert!(said.contains("what its branches carry"), "{what}: {said}");
+    }
+    // All functions together have a limit as well.
+    let function = std::format!("(func {constants} {} {drops})", "block (type $many) end ".repeat(most));
+    let functions = limits::INSTRUMENTED_BYTES / limits::ADDED_BYTES;
+    let text = std::format!(r#"(module {many} {} (func (export "_start")))"#, function.repeat(functions));
+    let said = admit_text(&text).expect_err("too much together").to_string();
+    assert!(said.contains("what its branches carry"), "{said}");
+}
+
+#[test]
+fn locals_of_all_functions_are_bounded() {
+    let function = std::format!("(func (local {}))", "i32 ".repeat(limits::LOCALS as usize));
+    let functions = (limits::ALL_LOCALS / limits::LOCALS) as usize;
+    let text = |functions: usize| std::format!(r#"(module {} (func (export "_start")))"#, function.repeat(functions));
+    assert!(admit_text(&text(functions)).is_ok());
+    let said = admit_text(&text(functions + 1)).expect_err("too many").to_string();
+    assert!(said.contains("4010000 locals together"), "{said}");
+}
+
+#[test]
+fn tables_together_cannot_grow_beyond_the_limit() {
+    let maxima = |tables: &str| -> Vec<Option<u64>> {
+        let admitted = admit_text(&std::format!(r#"(module {tables} (func (export "_start")))"#)).expect("a command");
+        reparse(&admitted);
+        let mut maxima = Vec::new();
+        for payload in wasmparser::Parser::new(0).parse_all(&admitted.wasm) {
+            if let wasmparser::Payload::TableSection(tables) = payload.expect("a module") {
+                maxima.extend(tables.into_iter().map(|table| table.expect("a table").ty.maximum));
+            }
+        }
+        maxima
+    };
+    assert_eq!(maxima("(table 5 funcref)"), [Some(1_000_000)]);
+    assert_eq!(maxima("(table 5 7 funcref)"), [Some(7)]);
+    assert_eq!(maxima("(table 1000000 2000000 funcref) (table 0 funcref)"), [Some(1_000_000), Some(0)]);
+    assert_eq!(
+        maxima("(table 10 funcref) (table 20 funcref) (table 1 1 funcref)").iter().flatten().sum::<u64>(),
+        666_677
+    );
+    assert_eq!(maxima(""), []);
+}
+
+#[test]
+fn numbers_that_only_some_engines_read_are_refused() {
+    let text = r#"(module (memory (export "memory") 1) (func (export "_start") i32.const 0 i32.load drop))"#;
+    let wasm = wat::parse_str(text).expect("a module");
+    let load = [0x28, 2, 0];
+    let at = wasm.windows(3).position(|bytes| bytes == load).expect("the load");
+    assert!(admit(&wasm, &LIMITS).is_ok());
+    // The index of a memory, of which there are no two, and an offset of 64 bits.
+    for more in [&[0x28, 0x42, 0, 0][..], &[0x28, 2, 0x80, 0x80, 0x80, 0x80, 0x80, 0]] {
+        let longer = (more.len() - load.len()) as u8;
+        let mut wasm = wasm.clone();
+        wasm.splice(at..at + 3, more.iter().copied());
+        // The lengths of the section and of the body lie before it.
+        for length in [at - 6, at - 4] {
+            wasm[length] += longer;
+        }
+        let parsed = wasmparser::Parser::new(0).parse_all(&wasm).all(|payload| payload.is_ok());
+        assert!(parsed, "the lengths are right");
+        let said = admit(&wasm, &LIMITS).expect_err("a refusal").to_string();
+        assert!(said.contains("not valid WebAssembly under this profile"), "{said}");
+    }
+}
+
+#[test]
+fn long_bodies_have_longer_frames() {
+    let words = |operators: usize| {
+        let text = std::format!(r#"(module (func $f (export "_start") call $f {}))"#, "nop ".repeat(operators));
+        let admitted = admit_text(&text).expect("a command");
+        let bodies = wasmparser::Parser::new(0).parse_all(&admitted.wasm).filter_map(|payload| match payload {
+            Ok(wasmparser::Payload::CodeSectionEntry(body)) => Some(body),
+            _ => None,
+        });
+        let mut operators = bodies.last().expect("a body").get_operators_reader().expect("operators");
+        operators.read().expect("global.get");
+        match operators.read() {
+            Ok(wasmparser::Operator::I32Const { value }) => value,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(words(0), limits::FRAME_WORDS as i32);
+    assert_eq!(words(64 * 100), limits::FRAME_WORDS as i32 + 100);
 }
 
 #[test]

@@ -279,7 +279,10 @@ impl Wasi {
         let append = open.flags & FDFLAGS_APPEND != 0;
         let offset = if append { self.tree.size(inode) } else { open.offset };
         let bytes = self.write_from(inode, offset, buffers, count, result, m)?;
-        self.descriptor_mut(fd).offset = offset + u64::from(bytes);
+        // Nothing written goes nowhere, also at the end of what is appended to.
+        if bytes > 0 {
+            self.descriptor_mut(fd).offset = offset + u64::from(bytes);
+        }
         Ok(())
     }
 
@@ -367,7 +370,8 @@ impl Wasi {
                 // What does not fit is cut: a full buffer tells the guest that there is more.
                 for part in [&head[..], name.as_bytes()] {
                     let bytes = part.len().min((length - used) as usize);
-                    m.write(buffer + used, &part[..bytes])?;
+                    // A buffer that is full may end at 4 GiB.
+                    m.write(buffer.wrapping_add(used), &part[..bytes])?;
                     used += bytes as u32;
                 }
                 Ok(used < length)

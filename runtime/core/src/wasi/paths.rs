@@ -342,11 +342,16 @@ impl Wasi {
         }
         self.tree.check_room(target.directory, &new_name, gone)?;
         let now = self.now();
-        self.tree.leave(source.directory, &old_name, now)?;
+        let entry = self.tree.leave(source.directory, &old_name, now)?;
         if let Some(replaced) = target.inode {
             self.remove(target.directory, &new_name, replaced)?;
         }
-        self.tree.enter(target.directory, &new_name, inode, now)?;
+        if source.directory == target.directory {
+            // It stays where it is in listings: whoever renames what was listed would otherwise meet it again for ever.
+            self.tree.enter_at(target.directory, &new_name, entry, now)?;
+        } else {
+            self.tree.enter(target.directory, &new_name, inode, now)?;
+        }
         self.tree.moved_to(inode, target.directory);
         Ok(())
     }

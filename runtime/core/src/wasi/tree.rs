@@ -103,7 +103,7 @@ impl Content {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct DirectoryEntry {
     pub(super) inode: Inode,
-    /// Rises with each entry made; orders listings.
+    /// Rises with each entry made; orders listings. One that is renamed within its directory keeps it.
     pub(super) serial: u64,
 }
 
@@ -537,10 +537,21 @@ impl Tree {
 
     /// Enters an existing node under a new name, for which there is room.
     pub(super) fn enter(&mut self, directory: Inode, name: &str, inode: Inode, now: u64) -> Result<(), Errno> {
-        let serial = self.next_serial;
-        let added = self.entries_mut(directory)?.insert(name, DirectoryEntry { inode, serial });
-        assert!(added, "looked up before");
+        self.enter_at(directory, name, DirectoryEntry { inode, serial: self.next_serial }, now)?;
         self.next_serial += 1;
+        Ok(())
+    }
+
+    /// The same at a place in listings that is free.
+    pub(super) fn enter_at(
+        &mut self,
+        directory: Inode,
+        name: &str,
+        entry: DirectoryEntry,
+        now: u64,
+    ) -> Result<(), Errno> {
+        let added = self.entries_mut(directory)?.insert(name, entry);
+        assert!(added, "looked up before");
         self.entries += 1;
         self.name_bytes += name.len();
         self.touch(directory, now);
@@ -564,12 +575,12 @@ impl Tree {
     }
 
     /// Takes a name out of a directory. The node itself goes with [`Self::release`].
-    pub(super) fn leave(&mut self, directory: Inode, name: &str, now: u64) -> Result<Inode, Errno> {
+    pub(super) fn leave(&mut self, directory: Inode, name: &str, now: u64) -> Result<DirectoryEntry, Errno> {
         let entry = self.entries_mut(directory)?.remove(name).ok_or(Errno::Noent)?;
         self.entries -= 1;
         self.name_bytes -= name.len();
         self.touch(directory, now);
-        Ok(entry.inode)
+        Ok(entry)
     }
 
     /// Counts one link less.

@@ -572,6 +572,46 @@ fn very_large_functions_are_admitted_with_all_locals_firm() {
     );
 }
 
+/// Where each of very many branches would settle all locals, planning gives up and settles what is put into them.
+#[test]
+fn functions_with_too_much_to_settle_at_branches_keep_their_locals_firm() {
+    let set: String =
+        (0..256).map(|local| format!("(local.set {local} (f32.neg (f32.load (i32.const {})))) ", local * 4)).collect();
+    let see: String =
+        (0..256).map(|local| format!("(f32.store (i32.const {}) (local.get {local})) ", local * 4)).collect();
+    let loosen: String = (0..256)
+        .map(|local| format!("(local.set {local} (f32.add (local.get {local}) (local.get {local}))) "))
+        .collect();
+    let branches = "(br_if 0 (i32.const 0)) ".repeat(super::super::limits::ADDED_BYTES / 38 / 256 + 10);
+    let body = format!("{set} (block (br_if 0 (i32.const 0)) {loosen} {branches}) {see}");
+    let text = format!(
+        r#"(module (memory (export "memory") 1) (func (export "_start") (local {}) {body}))"#,
+        "f32 ".repeat(256)
+    );
+    let wasm = wat::parse_str(text).expect("text of a module");
+    let module = scan::scan(&wasm, &LIMITS).expect("a module of the profile");
+    let facts = profile::validate(&module).expect("it is admitted");
+    assert_eq!(facts[0].insertions.len(), 256, "once for each local");
+    let engines = Engines::new();
+    let admitted = instrument::instrument(&module, &facts);
+    assert!(run(&engines.plain, &admitted.wasm) == run(&engines.canonical, &wasm));
+}
+
+#[test]
+fn what_follows_a_loop_without_end_sees_nothing() {
+    let value = loose("f32x4", 64);
+    let two_states =
+        format!("(local.set 0 (v128.load (i32.const 2048))) (if (i32.const 1) (then (local.set 0 {value})))");
+    check_body(
+        "what cannot be reached",
+        "(local v128)",
+        &format!(
+            "(v128.store (i32.const 0) {value})
+            (block (br_if 0 (i32.const 1)) {two_states} (loop (br 0)) (v128.store (i32.const 16) (local.get 0)))"
+        ),
+    );
+}
+
 #[test]
 fn functions_that_would_grow_too_much_are_refused() {
     let text = format!(

@@ -343,6 +343,10 @@ fn flags_are_kept_and_append_is_obeyed() {
     // The offset given is the offset meant.
     assert_eq!(guest.pwrite(fd, b"1", 0), Ok(1));
     assert_eq!(guest.tell(fd), Ok(6));
+    // Nothing is appended nowhere.
+    guest.seek(fd, 2, 0).expect("moved");
+    assert_eq!(guest.write(fd, b""), Ok(0));
+    assert_eq!(guest.tell(fd), Ok(2));
     guest.call(Function::FdFdstatSetFlags, &[fd.into(), 0]).expect("set");
     guest.seek(fd, 1, 0).expect("moved");
     guest.write(fd, b"N").expect("written");

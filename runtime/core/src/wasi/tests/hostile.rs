@@ -163,3 +163,20 @@ fn making_and_removing_for_ever_leaves_nothing_behind() {
     assert_eq!(guest.mkdir("out/y"), Err(Errno::Nospc), "the next number is that of an entry in a pack");
     assert!(guest.saved() == before);
 }
+
+#[test]
+fn buffers_may_end_where_four_gibibytes_end() {
+    const END: u64 = 1 << 32;
+    let mut guest = Guest::new();
+    guest.memory = vec![0; END as usize];
+    let names = guest.open("data", DIRECTORY, READ).expect("open");
+    // `.`, its name and nothing of what follows.
+    guest.call(Function::FdReaddir, &[names.into(), END - 25, 25, 0, 16]).expect("a list");
+    assert_eq!((guest.u32(16), guest.memory[END as usize - 1]), (25, b'.'));
+    let strings = b"trainer\0--epochs\0";
+    guest.call(Function::ArgsGet, &[END - 8, 1024]).expect("arguments");
+    assert_eq!(guest.u32(END as usize - 4), 1024 + 8);
+    guest.call(Function::ArgsGet, &[1024, END - strings.len() as u64]).expect("arguments");
+    assert_eq!(guest.memory[END as usize - strings.len()..], strings[..]);
+    assert_eq!(guest.call(Function::ArgsGet, &[1024, END - 16]), Err(Errno::Fault));
+}

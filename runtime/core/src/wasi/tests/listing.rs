@@ -38,6 +38,35 @@ fn listing_goes_on_while_entries_go() {
     assert_eq!(removed, 20);
 }
 
+#[test]
+fn listing_ends_while_entries_are_renamed() {
+    let mut guest = Guest::new();
+    for n in 0..20 {
+        guest.put_file(&std::format!("out/{n}"), b"").expect("written");
+    }
+    guest.put_file("out/replaced", b"").expect("written");
+    let fd = guest.open("out", DIRECTORY, READ).expect("open");
+    let (mut cookie, mut seen) = (0, 0);
+    loop {
+        let (found, _) = guest.list_some(fd, 80, cookie).expect("a list");
+        let Some((last, _)) = found.last() else { break };
+        cookie = *last;
+        for (_, name) in found.into_iter().filter(|(_, name)| !name.starts_with('.')) {
+            seen += 1;
+            assert!(seen <= 21, "it meets its own new names");
+            let new = if seen == 1 { "replaced" } else { &["new-", &name].concat() };
+            guest.rename(&["out/", &name].concat(), &["out/", new].concat()).expect("renamed");
+        }
+        guest.restore();
+    }
+    assert_eq!(seen, 20, "each once, and what was replaced not at all");
+    // From elsewhere it comes last.
+    guest.mkdir("out/d").expect("made");
+    guest.rename("out/replaced", "out/d/x").expect("renamed");
+    guest.rename("out/d/x", "out/x").expect("renamed");
+    assert_eq!(guest.list("out", 8000).expect("a list").last().map(String::as_str), Some("x"));
+}
+
 /// Names from a cookie on, with a buffer that has room for all.
 fn names(guest: &mut Guest, fd: u32, cookie: u64) -> Vec<String> {
     guest.list_some(fd, 8000, cookie).expect("a list").0.into_iter().map(|(_, name)| name).collect()
@@ -57,9 +86,13 @@ fn a_cookie_goes_on_behind_its_entry_whatever_came_and_went() {
     guest.put_file("out/b", b"").expect("written");
     guest.rename("out/c", "out/e").expect("renamed");
     guest.restore();
-    assert_eq!(names(&mut guest, fd, after_b), ["d", "b", "e"], "what was made anew comes last");
-    assert_eq!(names(&mut guest, fd, 0), [".", "..", "d", "b", "e"]);
-    assert_eq!(names(&mut guest, fd, 1), ["..", "d", "b", "e"]);
+    assert_eq!(
+        names(&mut guest, fd, after_b),
+        ["e", "d", "b"],
+        "what was made anew comes last, what was renamed does not"
+    );
+    assert_eq!(names(&mut guest, fd, 0), [".", "..", "e", "d", "b"]);
+    assert_eq!(names(&mut guest, fd, 1), ["..", "e", "d", "b"]);
     assert_eq!(names(&mut guest, fd, u64::MAX), [""; 0]);
     assert_eq!(names(&mut guest, fd, 1 << 40), [""; 0]);
 }
