@@ -271,7 +271,7 @@ fn carried(operator: &Operator<'_>, function: &FuncValidator<ValidatorResources>
         Operator::BrTable { ref targets } => {
             with_condition(label(targets.default())).saturating_mul(targets.len() as usize + 1)
         }
-        Operator::Return => 1 + label((function.control_stack_height() - 1).try_into().unwrap_or(u32::MAX)),
+        Operator::Return => 1 + label(function.control_stack_height() - 1),
         Operator::Select | Operator::TypedSelect { .. } => 1,
         Operator::Call { function_index } => {
             let defined = function_index.checked_sub(module.imported_functions);
