@@ -523,8 +523,17 @@ fn submit_now(
         }
         _ => None,
     };
-    upload(store, bundle.iter().chain(&capsule))
+    let files = || bundle.iter().chain(&capsule);
+    let with_node = upload(store, files())
         .context("nothing was submitted; without --ipfs it is, and others must get the files otherwise")?;
+    if !with_node {
+        for file in files() {
+            note(&format!(
+                "Whoever cannot get {file} may challenge what you submit, and you lose the bond. Make it available: `fedmkt store \
+                 upload {file} --ipfs URL`."
+            ));
+        }
+    }
     let claim = calls::claim(body, bundle.as_ref(), capsule.as_ref())?;
     let is_drawn = chain.call(chain.market().getSlot(taken.slot))?.flags & DRAWN != 0;
     let run_id = is_drawn.then_some(RunId(drawn.run_id.0));
