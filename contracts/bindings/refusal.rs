@@ -220,6 +220,7 @@ fn committee(error: &CommitteeErrors) -> String {
             format!("{} has {} of free stake, but {} are needed: deposit more", e.member, e.free, e.needed)
         }
         E::NotHolder(e) => format!("seat {} is held by {}", e.position, e.holder),
+        E::NothingLost(e) => format!("{} has lost nothing there, or it was taken from it already", e.member),
         E::NothingReturned(e) => {
             format!("nothing is returned to {}: it was outvoted, did not vote, or has it already", e.member)
         }

@@ -28,6 +28,7 @@ enum CaseState {
 /// @param round The present round, or the one that gave the answer; from 0.
 /// @param blockNumber When the round began: its members are drawn from those of that block, by randomness after it.
 /// @param until When drawing ends.
+/// @param audited Whether members are drawn from the auditors of the job.
 struct Case {
     CaseState state;
     Kind kind;
@@ -35,6 +36,7 @@ struct Case {
     uint40 blockNumber;
     Time until;
     bool feeTaken;
+    bool audited;
     Verdict verdict;
     StateRoot stateOut;
     JobId job;
@@ -44,7 +46,7 @@ struct Case {
 
 /// A round of a case. Votes count once for each time that their member was drawn.
 /// @param drawn How many were drawn.
-/// @param seated How many of them had a stake to put at risk.
+/// @param seated How many of them had a stake to put at risk: those of seats from then on, auditors when they commit.
 /// @param bestVotes How many votes the answer has that has most.
 /// @param best Hash of that answer.
 /// @param closed Whether it has ended.
@@ -64,10 +66,11 @@ struct Round {
 
 /// What a member does in a round.
 /// @param count How often it was drawn.
+/// @param stakeSettled Whether what it had at risk was given back, or taken from it.
 /// @param answer Hash of the answer that it has revealed.
 struct Vote {
     uint16 count;
-    bool stakeReturned;
+    bool stakeSettled;
     bool feeReturned;
     bytes32 commitment;
     bytes32 answer;
@@ -76,7 +79,8 @@ struct Vote {
 /// @title A committee of verifiers
 /// @notice Answers questions of one market. Members are drawn from all seats, or for an audited job from its auditors;
 /// each replays the step and commits to what it found, then reveals it. More than half of those drawn decide. Who does not
-/// reveal, or is outvoted, loses what it had at risk.
+/// reveal, or is outvoted, loses what it had at risk. An auditor, whom a sponsor may name unasked, has nothing at risk before
+/// it commits.
 contract Committee is IArbitrator, Stakes {
     using SafeERC20 for IERC20;
 
@@ -186,6 +190,9 @@ contract Committee is IArbitrator, Stakes {
     /// The member gets nothing back, or has it already.
     error NothingReturned(address member);
 
+    /// The member has lost nothing, or it was taken from it already.
+    error NothingLost(address member);
+
     /// The market has not been told, or the fee was taken.
     error NoFee(bytes32 question);
 
@@ -225,9 +232,8 @@ contract Committee is IArbitrator, Stakes {
         if (case_.until.isPast()) revert TooLate(case_.until);
         bytes32 seed = keccak256(abi.encode(Randomness.afterBlock(case_.blockNumber, header), question));
         Round storage round = _rounds[question][case_.round];
-        round.drawn = market.getJob(case_.job).disclosure == Disclosure.Audited
-            ? _drawAuditors(question, case_, seed, auditors)
-            : _drawSeats(question, case_, seed);
+        case_.audited = market.getJob(case_.job).disclosure == Disclosure.Audited;
+        round.drawn = case_.audited ? _drawAuditors(question, case_, seed, auditors) : _drawSeats(question, case_, seed);
         round.commitUntil = commitTime.fromNow();
         round.revealUntil = Time.wrap(Time.unwrap(round.commitUntil) + Duration.unwrap(revealTime));
         case_.state = CaseState.Voting;
@@ -244,12 +250,13 @@ contract Committee is IArbitrator, Stakes {
         if (vote.count == 0 || vote.commitment != 0 || commitment == 0) {
             revert WrongVote(msg.sender, vote.count, vote.commitment);
         }
+        if (case_.audited) _putAtRisk(msg.sender, vote.count);
         vote.commitment = commitment;
         round.committed += vote.count;
         emit Committed(question, case_.round, msg.sender);
     }
 
-    /// @notice A member reveals its answer, once the time for commitments has passed or all have committed.
+    /// @notice A member reveals its answer, once the time for commitments has passed or all places have committed.
     function reveal(bytes32 question, Verdict verdict, StateRoot stateOut, bytes32 salt) external {
         Case storage case_ = _caseIn(question, CaseState.Voting);
         uint8 number = case_.round;
@@ -285,7 +292,7 @@ contract Committee is IArbitrator, Stakes {
         }
         round.closed = true;
         round.decided = 2 * round.bestVotes > round.drawn;
-        lost += uint256(round.seated - _returned(round)) * penalty;
+        lost += uint256((case_.audited ? round.committed : round.seated) - _returned(round)) * penalty;
         if (!round.decided) {
             case_.verdict = Verdict.Undecided;
             case_.stateOut = StateRoot.wrap(0);
@@ -300,9 +307,23 @@ contract Committee is IArbitrator, Stakes {
         Round storage round = _rounds[question][number];
         if (!round.closed) revert RoundIsOpen(question, number);
         Vote storage vote = _votes[question][number][member];
-        if (!_isReturned(round, vote) || vote.stakeReturned) revert NothingReturned(member);
-        vote.stakeReturned = true;
-        _members[member].stake += uint128(vote.count) * penalty;
+        if (!_isReturned(round, vote) || vote.stakeSettled) revert NothingReturned(member);
+        vote.stakeSettled = true;
+        uint128 stake = uint128(vote.count) * penalty;
+        _members[member].atRisk -= stake;
+        _members[member].stake += stake;
+    }
+
+    /// @notice Takes from a member what it had at risk in a round, if it did not reveal or was outvoted. It is lost in any case;
+    /// from now on its seats are looked at without it. Anybody.
+    function loseStake(bytes32 question, uint8 number, address member) external {
+        Round storage round = _rounds[question][number];
+        if (!round.closed) revert RoundIsOpen(question, number);
+        Vote storage vote = _votes[question][number][member];
+        bool hadRisk = vote.count > 0 && (!_cases[question].audited || vote.commitment != 0);
+        if (!hadRisk || _isReturned(round, vote) || vote.stakeSettled) revert NothingLost(member);
+        vote.stakeSettled = true;
+        _members[member].atRisk -= uint128(vote.count) * penalty;
     }
 
     /// @notice Takes the fee for an answer from the market, once the market was told the answer. Anybody.
@@ -379,19 +400,24 @@ contract Committee is IArbitrator, Stakes {
         emit RoundOpened(question, number, case_.challenge, case_.until);
     }
 
-    /// @dev Draws from those who held seats when the round began.
+    /// @dev Draws from those who held seats when the round began. They have something at risk from now on. Without stake, a
+    /// place stays empty.
     function _drawSeats(bytes32 question, Case storage case_, bytes32 seed) private returns (uint16) {
         uint256 blockNumber = case_.blockNumber;
         uint256 seats = _seatCountAfter(blockNumber);
         if (seats == 0) revert NobodyToDraw();
         uint256 size = roundSize(case_.round);
         for (uint256 i = 0; i < size; ++i) {
-            _seat(question, case_.round, _holderAfter(_pick(seed, i, seats), blockNumber));
+            address holder = _holderAfter(_pick(seed, i, seats), blockNumber);
+            if (_members[holder].stake < penalty) continue;
+            _putAtRisk(holder, 1);
+            _seat(question, case_.round, holder);
         }
         return uint16(size);
     }
 
-    /// @dev Draws from the auditors of the job; all of them, if there are no more than are to be drawn.
+    /// @dev Draws from the auditors of the job; all of them, if there are no more than are to be drawn. Without stake, a place
+    /// stays empty.
     function _drawAuditors(bytes32 question, Case storage case_, bytes32 seed, address[] calldata auditors)
         private
         returns (uint16)
@@ -403,16 +429,22 @@ contract Committee is IArbitrator, Stakes {
         bool all = auditors.length <= size;
         if (all) size = auditors.length;
         for (uint256 i = 0; i < size; ++i) {
-            _seat(question, case_.round, auditors[all ? i : _pick(seed, i, auditors.length)]);
+            address auditor = auditors[all ? i : _pick(seed, i, auditors.length)];
+            uint256 draws = uint256(_votes[question][case_.round][auditor].count) + 1;
+            if (_members[auditor].stake >= draws * penalty) _seat(question, case_.round, auditor);
         }
         return uint16(size);
     }
 
-    /// @dev One draw: the member has something at risk from now on. Without stake, its place stays empty.
+    function _putAtRisk(address who, uint16 count) private {
+        Member storage member = _members[who];
+        uint128 stake = uint128(count) * penalty;
+        if (member.stake < stake) revert NotCovered(who, member.stake, stake);
+        member.stake -= stake;
+        member.atRisk += stake;
+    }
+
     function _seat(bytes32 question, uint8 number, address drawn) private {
-        Member storage member = _members[drawn];
-        if (member.stake < penalty) return;
-        member.stake -= penalty;
         ++_rounds[question][number].seated;
         uint16 count = ++_votes[question][number][drawn].count;
         emit Drawn(question, number, drawn, count);
@@ -435,8 +467,9 @@ contract Committee is IArbitrator, Stakes {
         if (case_.state != state) revert WrongCaseState(question, case_.state);
     }
 
+    /// @dev Where places are empty the time is waited for: meanwhile stakes come back, of which the next round has need.
     function _isCommitted(Round storage round) private view returns (bool) {
-        return round.committed == round.seated || round.commitUntil.isPast();
+        return round.committed == round.drawn || round.commitUntil.isPast();
     }
 
     /// @dev How many votes of a closed round get their stake back.

@@ -47,6 +47,7 @@ library Randomness {
         uint256 position = NUMBERS;
         for (uint256 i = 0; i < SHORT_FIELDS; ++i) {
             uint8 prefix = uint8(header[position]);
+            if (prefix > 0xb7) revert StrangeHeader();
             // A small number is its own encoding; others have their length before them.
             position += prefix <= 0x80 ? 1 : prefix - 0x7f;
         }

@@ -430,7 +430,9 @@ abstract contract Slots is Jobs {
         if (ending != SlotState.Paid) _giveBackReward(job);
         Audit storage audit = _audits[id];
         if (audit.requester != address(0)) {
-            bool owesClient = audit.state == AuditState.Disclosed && ending != SlotState.Refuted;
+            // Approved before anybody had the time to look, what was disclosed may be anything.
+            bool owesClient =
+                audit.state == AuditState.Disclosed && ending != SlotState.Refuted && slot.deadline.isPast();
             uint256 compensation = owesClient ? job.compensation : 0;
             _credit(job.token, slot.client, compensation);
             _credit(job.token, audit.requester, job.challengeBond - compensation);

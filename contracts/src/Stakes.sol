@@ -12,6 +12,7 @@ import {Duration, Time} from "./Types.sol";
 /// What a member of a committee has put up.
 /// @param stake What it has here and is not at risk in a vote at present.
 /// @param leaving How much of that it wants back.
+/// @param atRisk What it has at risk in votes, those included that were lost and not yet taken from here.
 /// @param leaveAt When it can have that.
 /// @param seats How many seats it holds.
 struct Member {
@@ -19,6 +20,7 @@ struct Member {
     uint128 leaving;
     Time leaveAt;
     uint64 seats;
+    uint128 atRisk;
 }
 
 /// @title Stakes
@@ -116,12 +118,15 @@ abstract contract Stakes is ReentrancyGuardTransient {
         _vacate(position, holder);
     }
 
-    /// @notice Takes a seat away whose holder has lost so much that less than half of what its seats need is left. Anybody.
+    /// @notice Takes a seat away whose holder has lost so much that less than half of what its seats need is left. What is at
+    /// risk is not lost: else whoever has members drawn could take their seats away. Anybody.
     function evict(uint256 position) external {
         address holder = holderOf(position);
         if (holder == address(0)) revert NotHolder(position, holder);
         Member storage member = _members[holder];
-        if (_free(member) >= uint256(member.seats) * seatStake / 2) revert SeatIsCovered(position);
+        uint256 had = uint256(member.stake) + member.atRisk;
+        uint256 left = had > member.leaving ? had - member.leaving : 0;
+        if (left >= uint256(member.seats) * seatStake / 2) revert SeatIsCovered(position);
         _vacate(position, holder);
     }
 

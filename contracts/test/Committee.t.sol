@@ -690,11 +690,105 @@ contract CommitteeTest is CommitteeKit {
         _draw("randomness", terms.auditors);
         assertEq(committee.getRound(question, 0).drawn, 3, "drawn");
         assertEq(committee.getRound(question, 0).seated, 2, "seated");
-        // The other two are more than half of three, and nobody waits for the third.
-        _vote(0);
+        // The other two are more than half of three, when the time for commitments is over.
+        _commit(verifiers[0], RIGHT_STATE);
+        _commit(verifiers[1], RIGHT_STATE);
+        bytes32 salt = _salt(verifiers[0]);
+        vm.prank(verifiers[0]);
+        vm.expectPartialRevert(Stakes.TooEarly.selector);
+        committee.reveal(question, Verdict.Executed, RIGHT_STATE, salt);
+        vm.warp(block.timestamp + COMMIT + 1);
+        _revealVote(verifiers[0], RIGHT_STATE);
+        _revealVote(verifiers[1], RIGHT_STATE);
         committee.settle(question);
         (Verdict verdict,) = committee.answer(question);
         assertEq(uint256(verdict), uint256(Verdict.Executed), "verdict");
+    }
+
+    /// A sponsor may name anybody.
+    function test_AuditorsHaveNothingAtRiskBeforeTheyCommit() public {
+        _ask(Disclosure.Audited);
+        _draw("randomness", _auditors(2));
+        assertEq(_atRisk(verifiers[0]) + _atRisk(verifiers[1]), 0, "nothing at risk");
+        _commit(verifiers[0], RIGHT_STATE);
+        assertEq(_atRisk(verifiers[0]), PENALTY, "its penalty");
+        assertEq(committee.getMember(verifiers[0]).atRisk, PENALTY, "is at risk");
+        vm.warp(block.timestamp + COMMIT + REVEAL + 1);
+        committee.settle(question);
+        assertEq(committee.lost(), PENALTY, "who has committed and not revealed loses");
+        assertEq(_atRisk(verifiers[1]), 0, "who was only named does not");
+        vm.expectRevert(abi.encodeWithSelector(Committee.NothingLost.selector, verifiers[1]));
+        committee.loseStake(question, 0, verifiers[1]);
+        committee.loseStake(question, 0, verifiers[0]);
+        assertEq(committee.getMember(verifiers[0]).atRisk, 0, "nothing is at risk any more");
+        vm.expectRevert(abi.encodeWithSelector(Committee.NothingLost.selector, verifiers[0]));
+        committee.loseStake(question, 0, verifiers[0]);
+        vm.expectRevert(abi.encodeWithSelector(Committee.NothingReturned.selector, verifiers[0]));
+        committee.returnStake(question, 0, verifiers[0]);
+    }
+
+    function test_AnAuditorCommitsWithTheStakeThatItNeeds() public {
+        _ask(Disclosure.Audited);
+        _draw("randomness", _auditors(2));
+        vm.startPrank(verifiers[0]);
+        committee.unstake(10 * SEAT);
+        vm.warp(block.timestamp + Duration.unwrap(committee.longestAnswer()) + 1);
+        vm.expectPartialRevert(Committee.TooLate.selector);
+        committee.commit(question, "a commitment");
+        vm.stopPrank();
+        _ask(Disclosure.Audited);
+        _draw("randomness", _auditors(2));
+        vm.startPrank(verifiers[0]);
+        committee.withdraw(anybody);
+        vm.expectRevert(abi.encodeWithSelector(Stakes.NotCovered.selector, verifiers[0], 0, PENALTY));
+        committee.commit(question, "a commitment");
+    }
+
+    /// Whoever has members drawn could take their seats away.
+    function test_WhatIsAtRiskIsNoReasonToEvict() public {
+        address small = address(0xEEE1);
+        _deposit(small, SEAT);
+        uint256 position = _takeSeat(small);
+        vm.roll(block.number + 1);
+        _ask(Disclosure.Open);
+        _draw("randomness");
+        bytes32 first = question;
+        _ask(Disclosure.Open);
+        _draw("randomness");
+        assertEq(committee.getMember(small).stake, 0, "all of it is at risk");
+        vm.expectRevert(abi.encodeWithSelector(Stakes.SeatIsCovered.selector, position));
+        committee.evict(position);
+        vm.warp(block.timestamp + COMMIT + REVEAL + 1);
+        committee.settle(first);
+        committee.settle(question);
+        assertEq(committee.lost(), SEAT, "all of it is lost");
+        committee.loseStake(first, 0, small);
+        vm.expectRevert(abi.encodeWithSelector(Stakes.SeatIsCovered.selector, position));
+        committee.evict(position);
+        committee.loseStake(question, 0, small);
+        committee.evict(position);
+        assertEq(committee.seatCount(), 0, "no seat is left");
+    }
+
+    /// Three rounds without anybody would be over in some blocks, before a single stake comes back.
+    function test_ARoundWithoutStakesTakesItsTime() public {
+        address small = address(0xEEE1);
+        _deposit(small, SEAT);
+        _takeSeat(small);
+        vm.roll(block.number + 1);
+        for (uint256 i = 0; i < 2; ++i) {
+            _ask(Disclosure.Open);
+            _draw("randomness");
+        }
+        _ask(Disclosure.Open);
+        _draw("randomness");
+        assertEq(committee.getRound(question, 0).seated, 0, "seated");
+        vm.warp(block.timestamp + COMMIT);
+        vm.expectPartialRevert(Stakes.TooEarly.selector);
+        committee.settle(question);
+        vm.warp(block.timestamp + 1);
+        committee.settle(question);
+        assertEq(_round(), 1, "round");
     }
 
     function test_AuditorsAreThoseOfTheJob() public {

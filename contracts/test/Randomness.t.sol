@@ -79,9 +79,20 @@ contract RandomnessTest is Test {
         }
         // Everything to the end of `prevrandao` is there, or it reverts.
         (bool read,) = address(headers).staticcall(abi.encodeCall(Headers.prevrandao, (header)));
-        assertTrue(!read || kept >= 480 + 9, "read what is not there");
+        assertTrue(!read || kept >= 480 + 10, "read what is not there");
         (read,) = address(headers).staticcall(abi.encodeCall(Headers.prevrandao, (noise)));
         assertTrue(!read, "read noise");
+    }
+
+    /// The length of a longer field is not in its first byte.
+    function test_HeadersWithLongFieldsAreRefused() public {
+        uint256[6] memory numbers;
+        bytes memory header = _header(numbers, 32, 30, keccak256("randomness"));
+        assertEq(uint256(uint8(header[453])), 0xa0, "32 bytes of extra data");
+        header[453 + 0xb8 - 0x7f] = 0xa0;
+        header[453] = 0xb8;
+        vm.expectRevert(Randomness.StrangeHeader.selector);
+        headers.prevrandao(header);
     }
 
     function test_ReachIsFromTheFifthBlockTo8191BlocksLater() public {

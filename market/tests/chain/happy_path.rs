@@ -100,8 +100,11 @@ fn a_sponsor_gets_rewards_of_open_slots_back() {
     assert_eq!(sponsor.fedmkt(&["job", "list", "--json"]).json().as_array().map(Vec::len), Some(0));
     sponsor.fedmkt(&["claim"]).text();
     assert_eq!((net.tokens(&net.market), net.tokens(&sponsor.account)), (0, FUNDS));
-    let other = sponsor.post(&net, &cid, 1, "1").text().to_owned();
+    assert_eq!(sponsor.post(&net, &cid, 1, "1").text(), job, "nobody offers a second reward unawares");
+    assert_eq!(net.tokens(&sponsor.account), FUNDS);
+    let other = sponsor.post_with(&net, &cid, 1, "1", &["--again"]).text().to_owned();
     assert_ne!(other, job, "the same job can be offered again");
+    assert_eq!(net.tokens(&sponsor.account), FUNDS - TOKEN);
     sponsor.fedmkt(&["backup", "copy"]).text();
     for kept in ["identity.age", "wallets/default.json", "journal.redb"] {
         assert!(sponsor.path("copy").join(kept).is_file(), "{kept}");

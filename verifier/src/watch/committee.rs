@@ -171,7 +171,7 @@ impl Watcher<'_> {
                 let round = self.chain.call(contract.getRound(question, case.round))?;
                 let vote = self.chain.call(contract.getVote(question, case.round, me))?;
                 let (commit_until, reveal_until): (u64, u64) = (round.commitUntil.to(), round.revealUntil.to());
-                let all_committed = round.committed == round.seated || commit_until < time;
+                let all_committed = round.committed == round.drawn || commit_until < time;
                 if (all_committed && round.revealed == round.committed) || reveal_until < time {
                     let call = contract.settle(question).calldata().to_vec();
                     self.moves(slot, &format!("settle {question} {}", case.round), to, call);
@@ -311,7 +311,7 @@ impl Watcher<'_> {
             if !round.closed || vote.count == 0 || !is_right {
                 continue;
             }
-            if !vote.stakeReturned {
+            if !vote.stakeSettled {
                 let call = contract.returnStake(question, number, me).calldata().to_vec();
                 self.gets(slot, &format!("return {question} {number}"), asked.committee, call);
             }
@@ -345,7 +345,7 @@ impl Watcher<'_> {
         }
         let is_given_up =
             ["take fee", "fee"].iter().any(|what| self.refusals.is_given_up(&format!("{what} {question}")));
-        Ok(!vote.stakeReturned || (challenge.ruled && !vote.feeReturned && !is_given_up))
+        Ok(!vote.stakeSettled || (challenge.ruled && !vote.feeReturned && !is_given_up))
     }
 }
 

@@ -28,8 +28,8 @@ use serde_json::json;
 
 /// Offer a reward for a job that is in the store: its amount goes to the market until it is earned
 ///
-/// A job is posted once: the same command goes on where it was interrupted. What a client and a challenger put up follows from
-/// the reward unless it is given.
+/// A job is posted once: the same command goes on where it was interrupted, and then says the same id again. What a client and a
+/// challenger put up follows from the reward unless it is given.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -83,6 +83,9 @@ pub struct Post {
     /// An auditor's account, for audited jobs; may be given several times
     #[arg(long = "auditor", value_name = "ADDRESS")]
     auditors: Vec<Address>,
+    /// Offer another reward for a job that was posted before
+    #[arg(long)]
+    again: bool,
     /// Agree without being asked
     #[arg(long, short)]
     yes: bool,
@@ -99,14 +102,17 @@ fn some_time(text: &str) -> Result<Seconds, String> {
     }
 }
 
-/// A job that is about to be posted. Kept so that the same command never posts another one.
-#[derive(PartialEq, Serialize, Deserialize)]
+/// A job that is about to be posted, or was. Kept so that the same command never posts another one.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 struct Begun {
     chain: u64,
     market: Address,
     sponsor: Address,
     /// ABI encoding.
     terms: alloy::primitives::Bytes,
+    /// Whether its id was said.
+    #[serde(default)]
+    done: bool,
 }
 
 pub fn run(post: &Post, settings: &Settings, store: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -116,11 +122,16 @@ pub fn run(post: &Post, settings: &Settings, store: &CachedStore, out: &mut dyn 
     let sponsor = wallet::address(settings)?;
     let key = format!("post/{}/{:#x}/{sponsor}/{}", chain.id, chain.market, post.job);
     // The journal is not open while a person is asked: `fedmkt defend` needs it.
-    let begun: Option<Begun> = journal::open(settings)?.get(&key)?;
+    let before: Option<Begun> = journal::open(settings)?.get(&key)?;
+    let begun = before.as_ref().filter(|before| !(before.done && post.again));
     let resumed = begun.is_some();
-    let terms = match &begun {
+    let terms = match begun {
         Some(begun) => {
-            note("Going on with the offer that was begun before; what else is given now does not change it.");
+            note(if begun.done {
+                "The job was posted before, and this is what was offered; `--again` offers another reward."
+            } else {
+                "Going on with the offer that was begun before; what else is given now does not change it."
+            });
             Terms::abi_decode(&begun.terms).map_err(|_| anyhow!("the journal is damaged: {key}"))?
         }
         None => new_terms(post, &chain, drive.manifest(), root.0.into())?,
@@ -140,11 +151,12 @@ pub fn run(post: &Post, settings: &Settings, store: &CachedStore, out: &mut dyn 
     let posted = chain.has_job(id, BlockId::latest())?;
     let account = if posted { None } else { Some(wallet::open(settings)?) };
     let journal = journal::open(settings)?;
-    if journal.get(&key)? != begun {
+    if journal.get(&key)? != before {
         bail!("another command has begun or ended an offer of this job meanwhile: run the command again");
     }
+    let mut begun =
+        Begun { chain: chain.id, market: chain.market, sponsor, terms: terms.abi_encode().into(), done: false };
     if !resumed {
-        let begun = Begun { chain: chain.id, market: chain.market, sponsor, terms: terms.abi_encode().into() };
         journal.put(&key, &begun)?;
     }
     if let Some(account) = account {
@@ -166,8 +178,8 @@ pub fn run(post: &Post, settings: &Settings, store: &CachedStore, out: &mut dyn 
         writeln!(out, "{id}")?;
     }
     out.flush()?;
-    // Only now: whoever has not read the id runs the same command again, which must not offer a second reward.
-    journal.remove(&key)
+    begun.done = true;
+    journal.put(&key, &begun)
 }
 
 fn new_terms(post: &Post, chain: &Chain, manifest: &Manifest, root: B256) -> anyhow::Result<Terms> {
