@@ -173,7 +173,7 @@ pub fn run_market(workspace: &Workspace, before: &Before<'_>) -> Result<()> {
          from IPFS.) The cheater cannot show steps that lead to its state, says nothing, and loses its bond.",
     );
     let start = (cheat.balance(token)?, verifier.balance(token)?);
-    sponsor.says("fedmkt", &offer)?;
+    sponsor.says("fedmkt", &[&offer[..], &["--again"]].concat())?;
     let archive = before.folder.join("job.car");
     cheat.says("fedmkt", &["store", "import", archive.to_str().context("a name in UTF-8")?])?;
     let work = [before.job, "--grant", &grant, "--out", "-", "--accept", "--yes", "--json"];
