@@ -160,7 +160,7 @@ fn what_comes_after_its_deadline_is_told_and_costs_nothing() {
     assert_eq!(sponsor.fedmkt(&["job", "list", "--json"]).json(), json!([]));
     sponsor.fedmkt(&["job", "cancel", &late]).text();
 
-    let job = sponsor.post(&net, &cid, 1, "1").text().to_owned();
+    let job = sponsor.post_with(&net, &cid, 1, "1", &["--again"]).text().to_owned();
     let accept = ["accept", &job, "--grant", "data=data", "--yes", "--json"];
     let taken = client.fedmkt(&accept).json();
     let run = [&cid, "--grant", "data=data", "--out", "out", "--yes", "--json", "--run-id"];
