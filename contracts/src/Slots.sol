@@ -279,12 +279,18 @@ abstract contract Slots is Jobs {
         emit Submitted(id, slot.job, run, submission, until);
     }
 
-    /// @notice The sponsor is content before the window has passed, or the job is private.
+    /// @notice The sponsor is content before the window has passed, or the job is private. Where somebody has requested an audit,
+    /// the window after the disclosure has to pass.
     function approve(SlotId id) external {
         Slot storage slot = _slotIn(id, SlotState.Submitted);
         address sponsor = _jobs[slot.job].sponsor;
         if (msg.sender != sponsor) revert OnlySponsor(sponsor, msg.sender);
         _checkUnchallenged(id);
+        // Who requested an audit has the time to look at what was disclosed: else sponsor and client could take its bond together,
+        // or the sponsor have data disclosed for nothing.
+        Audit storage audit = _audits[id];
+        bool isLookedAt = audit.requester != address(0) && audit.state == AuditState.Disclosed;
+        if (isLookedAt && !slot.deadline.isPast()) revert TooEarly(slot.deadline);
         _settle(id, slot, slot.flags & DONE != 0);
     }
 
@@ -430,9 +436,7 @@ abstract contract Slots is Jobs {
         if (ending != SlotState.Paid) _giveBackReward(job);
         Audit storage audit = _audits[id];
         if (audit.requester != address(0)) {
-            // Approved before anybody had the time to look, what was disclosed may be anything.
-            bool owesClient =
-                audit.state == AuditState.Disclosed && ending != SlotState.Refuted && slot.deadline.isPast();
+            bool owesClient = audit.state == AuditState.Disclosed && ending != SlotState.Refuted;
             uint256 compensation = owesClient ? job.compensation : 0;
             _credit(job.token, slot.client, compensation);
             _credit(job.token, audit.requester, job.challengeBond - compensation);

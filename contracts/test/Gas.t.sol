@@ -100,6 +100,7 @@ contract GasTest is Kit {
         vm.prank(client);
         market.disclose(slot, _cid("disclosed"));
         _measure("disclose");
+        vm.warp(block.timestamp + WINDOW + 1);
         vm.prank(sponsor);
         market.approve(slot);
         _measure("approve, audit requested");

@@ -396,20 +396,19 @@ contract SlotsTest is Kit {
         _checkOwed(0, R + B, 0, C, 0, 0);
     }
 
-    /// Sponsor and client together would get K from everybody who requests an audit.
-    function test_ADisclosureThatNobodyHadTheTimeToLookAtCostsTheRequesterNothing() public {
+    /// Sponsor and client together would get K from everybody who requests an audit, or the sponsor alone data for nothing.
+    function test_WhatIsDisclosedForARequestIsLookedAtBeforeTheSponsorApproves() public {
         _submitted(Disclosure.Audited, Status.Done);
         _request(slot);
         _disclose(slot);
-        uint256 snapshot = vm.snapshotState();
+        vm.warp(block.timestamp + WINDOW);
+        vm.prank(sponsor);
+        vm.expectRevert(abi.encodeWithSelector(Slots.TooEarly.selector, block.timestamp));
+        market.approve(slot);
+        vm.warp(block.timestamp + 1);
         vm.prank(sponsor);
         market.approve(slot);
         _checkState(slot, SlotState.Paid);
-        _checkOwed(0, R + B, 0, C, 0, 0);
-        vm.revertToState(snapshot);
-        vm.warp(block.timestamp + WINDOW + 1);
-        vm.prank(sponsor);
-        market.approve(slot);
         _checkOwed(0, R + B + K, 0, C - K, 0, 0);
     }
 

@@ -102,6 +102,9 @@ fn a_sponsor_gets_rewards_of_open_slots_back() {
     assert_eq!((net.tokens(&net.market), net.tokens(&sponsor.account)), (0, FUNDS));
     assert_eq!(sponsor.post(&net, &cid, 1, "1").text(), job, "nobody offers a second reward unawares");
     assert_eq!(net.tokens(&sponsor.account), FUNDS);
+    // Another one that comes to nothing takes none with it.
+    sponsor.post_with(&net, &cid, 1, "10000000", &["--again"]).fails(3, "are needed");
+    assert_eq!(sponsor.post(&net, &cid, 1, "1").text(), job);
     let other = sponsor.post_with(&net, &cid, 1, "1", &["--again"]).text().to_owned();
     assert_ne!(other, job, "the same job can be offered again");
     assert_eq!(net.tokens(&sponsor.account), FUNDS - TOKEN);

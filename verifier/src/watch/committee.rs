@@ -141,6 +141,10 @@ impl Watcher<'_> {
         let state = CaseState::of(case.state).with_context(|| {
             format!("case {question} is in a state that this program does not know: {}", case.state)
         })?;
+        if let (CaseState::Drawing | CaseState::Voting, Some(last)) = (&state, case.round.checked_sub(1)) {
+            // What earlier rounds give back may be needed in this one.
+            self.take_back(&contract, &asked, last, false)?;
+        }
         match state {
             // A reorganisation took the question away; it may come again.
             CaseState::None => Ok(()),

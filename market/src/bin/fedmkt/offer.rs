@@ -102,17 +102,15 @@ fn some_time(text: &str) -> Result<Seconds, String> {
     }
 }
 
-/// A job that is about to be posted, or was. Kept so that the same command never posts another one.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+/// A job that is about to be posted, or was. Kept so that the same command never posts another one: under one name until its id
+/// was said, under another from then on, so that an offer that comes to nothing takes no other with it.
+#[derive(PartialEq, Serialize, Deserialize)]
 struct Begun {
     chain: u64,
     market: Address,
     sponsor: Address,
     /// ABI encoding.
     terms: alloy::primitives::Bytes,
-    /// Whether its id was said.
-    #[serde(default)]
-    done: bool,
 }
 
 pub fn run(post: &Post, settings: &Settings, store: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -120,19 +118,22 @@ pub fn run(post: &Post, settings: &Settings, store: &CachedStore, out: &mut dyn 
     let root = drive.root(store)?;
     let chain = Chain::connect(settings)?;
     let sponsor = wallet::address(settings)?;
-    let key = format!("post/{}/{:#x}/{sponsor}/{}", chain.id, chain.market, post.job);
+    let offer = format!("{}/{:#x}/{sponsor}/{}", chain.id, chain.market, post.job);
+    let (key, posted_key) = (format!("post/{offer}"), format!("posted/{offer}"));
     // The journal is not open while a person is asked: `fedmkt defend` needs it.
-    let before: Option<Begun> = journal::open(settings)?.get(&key)?;
-    let begun = before.as_ref().filter(|before| !(before.done && post.again));
-    let resumed = begun.is_some();
-    let terms = match begun {
-        Some(begun) => {
-            note(if begun.done {
-                "The job was posted before, and this is what was offered; `--again` offers another reward."
-            } else {
+    let (begun, done) = {
+        let journal = journal::open(settings)?;
+        (journal.get::<Begun>(&key)?, journal.get::<Begun>(&posted_key)?.filter(|_| !post.again))
+    };
+    let resumed = begun.is_some() || done.is_some();
+    let terms = match begun.as_ref().or(done.as_ref()) {
+        Some(before) => {
+            note(if begun.is_some() {
                 "Going on with the offer that was begun before; what else is given now does not change it."
+            } else {
+                "The job was posted before, and this is what was offered; `--again` offers another reward."
             });
-            Terms::abi_decode(&begun.terms).map_err(|_| anyhow!("the journal is damaged: {key}"))?
+            Terms::abi_decode(&before.terms).map_err(|_| anyhow!("the journal is damaged: {key}"))?
         }
         None => new_terms(post, &chain, drive.manifest(), root.0.into())?,
     };
@@ -151,11 +152,10 @@ pub fn run(post: &Post, settings: &Settings, store: &CachedStore, out: &mut dyn 
     let posted = chain.has_job(id, BlockId::latest())?;
     let account = if posted { None } else { Some(wallet::open(settings)?) };
     let journal = journal::open(settings)?;
-    if journal.get(&key)? != before {
+    if journal.get(&key)? != begun {
         bail!("another command has begun or ended an offer of this job meanwhile: run the command again");
     }
-    let mut begun =
-        Begun { chain: chain.id, market: chain.market, sponsor, terms: terms.abi_encode().into(), done: false };
+    let begun = Begun { chain: chain.id, market: chain.market, sponsor, terms: terms.abi_encode().into() };
     if !resumed {
         journal.put(&key, &begun)?;
     }
@@ -178,8 +178,8 @@ pub fn run(post: &Post, settings: &Settings, store: &CachedStore, out: &mut dyn 
         writeln!(out, "{id}")?;
     }
     out.flush()?;
-    begun.done = true;
-    journal.put(&key, &begun)
+    journal.put(&posted_key, &begun)?;
+    journal.remove(&key)
 }
 
 fn new_terms(post: &Post, chain: &Chain, manifest: &Manifest, root: B256) -> anyhow::Result<Terms> {
