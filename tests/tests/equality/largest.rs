@@ -1,5 +1,5 @@
-//! Modules as large as admission lets them be, in one direction each: the replayer has room for them in the smallest
-//! machine.
+//! Modules as large as admission lets them be, in the directions that cost the replayer most: it has room for them in the
+//! smallest machine.
 
 use fedmkt_core::admission::limits;
 use fedmkt_machine::exit::Exit;
@@ -103,24 +103,22 @@ fn function(locals: &[(u32, ValType)], operators: &[u8]) -> Function {
 }
 
 impl Large {
-    /// As many of these functions as a module has room for, each with the bytes that admission counts beside its own.
-    fn fill(&mut self, body: &Function, added: usize) {
+    /// Adds a function, if there is room for it and for the bytes that admission counts beside its own.
+    fn add(&mut self, body: &Function, added: usize) -> bool {
         let bytes = body.byte_len() + 8;
-        while self.bytes + bytes < MODULE_BYTES
-            && self.grown + bytes + added < limits::INSTRUMENTED_BYTES
-            && self.bodies.len() + 1 < limits::FUNCTIONS as usize
-        {
+        let has_room = self.bytes + bytes < MODULE_BYTES && self.grown + bytes + added < limits::INSTRUMENTED_BYTES;
+        if has_room {
             self.bytes += bytes;
             self.grown += bytes + added;
             self.bodies.push(body.clone());
         }
+        has_room
     }
-}
 
-fn full(body: &Function, added: usize) -> Large {
-    let mut large = Large::default();
-    large.fill(body, added);
-    large
+    /// Adds as many as there is room for.
+    fn fill(&mut self, body: &Function, added: usize) {
+        while self.add(body, added) {}
+    }
 }
 
 #[test]
@@ -139,35 +137,56 @@ fn what_branches_carry_has_room() {
     large.has_room("values on edges of blocks");
 }
 
-/// The interpreter's code for these is the longest for each byte that admission counts: every operand is copied.
 #[test]
-#[ignore = "takes a minute; `cargo test -p fedmkt-tests --test equality have_room -- --include-ignored`"]
+fn settled_nans_have_room() {
+    use Instruction::*;
+    let body = [
+        operators(&[F64Const(0.0.into())]),
+        operators(&[F64Sqrt, F64Neg]).repeat(limits::ADDED_BYTES / 35),
+        operators(&[Drop]),
+    ];
+    let mut large = Large::default();
+    large.fill(&function(&[], &body.concat()), limits::ADDED_BYTES);
+    large.has_room("NaNs to settle");
+}
+
+/// The interpreter's code for these is the longest for each byte that admission counts: every operand is copied. Beside them
+/// are bodies of which admission keeps most while it looks at them: blocks, returns, and arithmetic in locals.
+#[test]
 fn copies_have_room() {
     use Instruction::*;
+    let mut large = Large { memory: true, ..Large::default() };
+    let floats = [(300, ValType::F32)];
+    let loose = operators(&[F32Const(0.0.into()), F32Sqrt, Drop]);
+    for operators in [
+        operators(&[Block(BlockType::Empty), End]),
+        operators(&[Block(BlockType::Empty), Return, End]),
+        operators(&[LocalGet(0), F32Sqrt, LocalSet(0)]),
+    ] {
+        let times = (BODY_BYTES - loose.len()) / operators.len();
+        let body = function(&floats, &[&loose[..], &operators.repeat(times)].concat());
+        assert!(large.add(&body, times * limits::EDGE_BYTES), "nothing else is there yet");
+    }
     // Each begin and end copies what `i64.add` left.
     const VALUES: usize = 16;
+    large.types.ty().function([ValType::I64; VALUES], [ValType::I64; VALUES]);
     let changed = [operators(&[LocalSet(0)]), operators(&[LocalGet(0), I64Const(1), I64Add]).repeat(VALUES)].concat();
     let drops = operators(&[Drop]).repeat(VALUES - 1);
-    let block =
-        [&drops[..], &changed, &operators(&[Block(BlockType::FunctionType(1))]), &drops, &changed, &operators(&[End])];
-    let block = block.concat();
+    let begin = operators(&[Block(BlockType::FunctionType(1))]);
+    let block = [&drops[..], &changed, &begin, &drops, &changed, &operators(&[End])].concat();
     let added = 2 * VALUES * limits::EDGE_BYTES;
     let blocks = (limits::ADDED_BYTES / added - 1).min(BODY_BYTES / block.len() - 1);
     let body = [operators(&[I64Const(0)]).repeat(VALUES), block.repeat(blocks), operators(&[Drop]).repeat(VALUES)];
-    let edges = function(&[(1, ValType::I64)], &body.concat());
+    large.fill(&function(&[(1, ValType::I64)], &body.concat()), blocks * added);
     // Memory's size is an operand for two bytes, and so is a sum for one.
     let sum =
         [operators(&[MemorySize(0)]).repeat(9000), operators(&[I32Add]).repeat(8999), operators(&[Drop])].concat();
-    let sums = function(&[], &sum.repeat(BODY_BYTES / sum.len()));
-    let mut large = Large { memory: true, ..Large::default() };
-    large.types.ty().function([ValType::I64; VALUES], [ValType::I64; VALUES]);
-    large.fill(&edges, blocks * added);
-    large.fill(&sums, 0);
+    large.fill(&function(&[], &sum.repeat(BODY_BYTES / sum.len())), 0);
     large.has_room("copies");
 }
 
 #[test]
-fn tables_that_grow_have_room() {
+fn tables_that_grow_and_elements_have_room() {
     use Instruction::*;
     let grow = |by| [RefNull(HeapType::FUNC), I32Const(by), TableGrow(0)];
     let more = limits::TABLE_ELEMENTS as i32;
@@ -177,33 +196,7 @@ fn tables_that_grow_have_room() {
         operators(&grow(more - 1)),
         operators(&[I32Const(1), I32Ne, If(BlockType::Empty), Unreachable, End]),
     ];
-    let mut large = Large { table: Some(1), ..Large::default() };
+    let mut large = Large { table: Some(1), elements: more as usize, ..Large::default() };
     large.bodies.push(function(&[], &body.concat()));
-    large.has_room("a table");
-}
-
-#[test]
-#[ignore = "takes minutes; `cargo test -p fedmkt-tests --test equality has_room -- --include-ignored`"]
-fn everything_else_has_room() {
-    use Instruction::*;
-    full(&function(&[], &operators(&[Nop]).repeat(150)), 0).has_room("small functions");
-    let constants = operators(&[I32Const(5), Drop]);
-    full(&function(&[], &constants.repeat(BODY_BYTES / 3)), 0).has_room("large functions");
-    let settled = [
-        operators(&[F64Const(0.0.into())]),
-        operators(&[F64Sqrt, F64Neg]).repeat(limits::ADDED_BYTES / 35),
-        operators(&[Drop]),
-    ];
-    full(&function(&[], &settled.concat()), limits::ADDED_BYTES).has_room("NaNs to settle");
-    let floats = [(300, ValType::F32)];
-    let blocks = [
-        operators(&[F32Const(0.0.into()), F32Sqrt, Drop]),
-        operators(&[Block(BlockType::Empty), End]).repeat(BODY_BYTES / 3 - 10),
-    ];
-    full(&function(&floats, &blocks.concat()), 0).has_room("blocks");
-    let returns = operators(&[Block(BlockType::Empty), Return, End]).repeat(BODY_BYTES / 4);
-    full(&function(&floats, &returns), limits::EDGE_BYTES * BODY_BYTES / 4).has_room("returns");
-    let arithmetic = operators(&[LocalGet(0), F32Sqrt, LocalSet(0)]);
-    full(&function(&floats, &arithmetic.repeat(BODY_BYTES / 5)), 0).has_room("arithmetic in locals");
-    Large { elements: limits::TABLE_ELEMENTS as usize, ..Large::default() }.has_room("elements");
+    large.has_room("a table and elements");
 }
