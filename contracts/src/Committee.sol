@@ -436,6 +436,7 @@ contract Committee is IArbitrator, Stakes {
         return uint16(size);
     }
 
+    /// @dev Moves what so many draws put at risk out of a member's free stake.
     function _putAtRisk(address who, uint16 count) private {
         Member storage member = _members[who];
         uint128 stake = uint128(count) * penalty;
@@ -444,6 +445,7 @@ contract Committee is IArbitrator, Stakes {
         member.atRisk += stake;
     }
 
+    /// @dev One draw.
     function _seat(bytes32 question, uint8 number, address drawn) private {
         ++_rounds[question][number].seated;
         uint16 count = ++_votes[question][number][drawn].count;
