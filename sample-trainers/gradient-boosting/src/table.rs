@@ -12,8 +12,8 @@ pub struct Table {
     /// One number for each row.
     pub targets: Vec<f64>,
     values: Vec<f64>,
-    /// For each feature, the rows in rising order; equal values in the order of the table.
-    sorted: Vec<Vec<u32>>,
+    /// For each feature, the rows and their values in rising order; equal values in the order of the table.
+    sorted: Vec<Vec<(u32, f64)>>,
 }
 
 impl Table {
@@ -46,9 +46,9 @@ impl Table {
         let features = columns.len() - 1;
         assert_eq!(values.len(), features * targets.len(), "rows of {features} features");
         let sorted = (0..features).map(|feature| {
-            let mut rows: Vec<u32> = (0..targets.len() as u32).collect();
-            let value = |row: u32| values[row as usize * features + feature];
-            rows.sort_by(|&one, &other| value(one).total_cmp(&value(other)));
+            let column = values.iter().skip(feature).step_by(features).copied();
+            let mut rows: Vec<(u32, f64)> = (0..).zip(column).collect();
+            rows.sort_by(|(_, one), (_, other)| one.total_cmp(other));
             rows
         });
         let sorted = sorted.collect();
@@ -65,12 +65,8 @@ impl Table {
         self.values.chunks_exact(self.features())
     }
 
-    pub(crate) fn value(&self, row: u32, feature: usize) -> f64 {
-        self.values[row as usize * self.features() + feature]
-    }
-
-    /// All rows in rising order of a feature.
-    pub(crate) fn sorted(&self, feature: usize) -> &[u32] {
+    /// All rows, and their values of a feature, in rising order of these.
+    pub(crate) fn sorted(&self, feature: usize) -> &[(u32, f64)] {
         &self.sorted[feature]
     }
 }

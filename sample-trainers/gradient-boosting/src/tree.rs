@@ -30,20 +30,19 @@ impl Tree {
     pub fn grow(table: &Table, targets: &[f64], least_rows: usize) -> Self {
         assert!(targets.len() == table.targets.len() && !targets.is_empty(), "a target for each row");
         let mut tree = Self { questions: [None; QUESTIONS], leaves: [0.0; LEAVES] };
-        // At which node each row is; all begin at the root. Nodes after the questions are leaves.
-        let mut nodes = vec![0; targets.len()];
+        // All rows begin at the root. Nodes after the questions are leaves.
+        let mut places: Vec<Place> = targets.iter().map(|&target| Place { node: 0, target }).collect();
         for node in 0..QUESTIONS {
-            tree.questions[node] = best_question(table, targets, &nodes, node, least_rows);
-            for (row, at) in nodes.iter_mut().enumerate().filter(|(_, at)| **at == node) {
-                let yes = tree.questions[node]
-                    .is_none_or(|(feature, threshold)| table.value(row as u32, feature) <= threshold);
-                *at = 2 * node + if yes { 1 } else { 2 };
+            tree.questions[node] = best_question(table, &places, node, least_rows);
+            for (place, row) in places.iter_mut().zip(table.rows()).filter(|(place, _)| place.node == node) {
+                let yes = tree.questions[node].is_none_or(|(feature, threshold)| row[feature] <= threshold);
+                place.node = 2 * node + if yes { 1 } else { 2 };
             }
         }
         for (leaf, value) in tree.leaves.iter_mut().enumerate() {
             let (mut sum, mut count) = (0.0, 0u32);
-            for (target, _) in targets.iter().zip(&nodes).filter(|(_, node)| **node == QUESTIONS + leaf) {
-                sum += target;
+            for place in places.iter().filter(|place| place.node == QUESTIONS + leaf) {
+                sum += place.target;
                 count += 1;
             }
             *value = if count == 0 { 0.0 } else { sum / f64::from(count) };
@@ -67,16 +66,16 @@ impl Tree {
     }
 }
 
+/// Where a row is, and what is to be predicted of it.
+struct Place {
+    node: usize,
+    target: f64,
+}
+
 /// The question that best parts the rows at a node: with the largest product of the numbers of rows on both sides and the
 /// square of the difference of their means (Friedman 2001, equation 35). The first one, if there are several.
-fn best_question(
-    table: &Table,
-    targets: &[f64],
-    nodes: &[usize],
-    node: usize,
-    least_rows: usize,
-) -> Option<(usize, f64)> {
-    let at_node = || nodes.iter().zip(targets).filter(|(at, _)| **at == node).map(|(_, target)| *target);
+fn best_question(table: &Table, places: &[Place], node: usize, least_rows: usize) -> Option<(usize, f64)> {
+    let at_node = || places.iter().filter(|place| place.node == node).map(|place| place.target);
     let count = at_node().count();
     let total: f64 = at_node().sum();
     // Rows of which all have the same target need no question.
@@ -87,23 +86,25 @@ fn best_question(
     let mut best = None;
     let mut most = 0.0;
     for feature in 0..table.features() {
-        let mut rows = table.sorted(feature).iter().copied().filter(|&row| nodes[row as usize] == node).peekable();
-        let (mut sum, mut before) = (0.0, 0);
-        while let Some(row) = rows.next() {
-            sum += targets[row as usize];
-            before += 1;
-            let Some(&next) = rows.peek() else { break };
-            let (value, next_value) = (table.value(row, feature), table.value(next, feature));
-            if next_value - value <= LEAST_GAP || before < least_rows || count - before < least_rows {
+        // Of the rows that were passed: their number, the sum of their targets, and the last one's value.
+        let (mut before, mut sum, mut last) = (0, 0.0, 0.0);
+        for &(row, value) in table.sorted(feature) {
+            let place = &places[row as usize];
+            if place.node != node {
                 continue;
             }
-            let (yes, no) = (before as f64, (count - before) as f64);
-            let difference = sum / yes - (total - sum) / no;
-            let gain = yes * no * difference * difference;
-            if gain > most {
-                most = gain;
-                best = Some((feature, value + (next_value - value) / 2.0));
+            if before >= least_rows && count - before >= least_rows && value - last > LEAST_GAP {
+                let (yes, no) = (before as f64, (count - before) as f64);
+                let difference = sum / yes - (total - sum) / no;
+                let gain = yes * no * difference * difference;
+                if gain > most {
+                    most = gain;
+                    best = Some((feature, last + (value - last) / 2.0));
+                }
             }
+            before += 1;
+            sum += place.target;
+            last = value;
         }
     }
     best
