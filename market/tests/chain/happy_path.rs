@@ -38,7 +38,9 @@ fn three_clients_train_and_are_paid_to_the_unit() {
         let listed = client.fedmkt(&["job", "list", "--json"]).json();
         assert_eq!((listed[0]["job"].as_str(), listed[0]["cid"].as_str()), (Some(&job[..]), Some(&cid[..])));
         assert_eq!(listed[0]["open_slots"], 3 - index);
-        let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
+        let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs"));
+        assert!(done.stderr.contains("Whoever cannot get what you submit may challenge it"), "{}", done.stderr);
+        let done = done.json();
         assert_eq!(done["status"], "done");
         let submission = &done["submission"];
         assert_eq!(net.tokens(&client.account), FUNDS - 100 * TOKEN, "the bond");

@@ -526,13 +526,12 @@ fn submit_now(
     let files = || bundle.iter().chain(&capsule);
     let with_node = upload(store, files())
         .context("nothing was submitted; without --ipfs it is, and others must get the files otherwise")?;
-    if !with_node {
-        for file in files() {
-            note(&format!(
-                "Whoever cannot get {file} may challenge what you submit, and you lose the bond. Make it available: `fedmkt store \
-                 upload {file} --ipfs URL`."
-            ));
-        }
+    if !with_node && files().next().is_some() {
+        note(match job.manifest.disclosure {
+            Disclosure::Private => "The sponsor will hardly approve what it cannot get.",
+            _ => "Whoever cannot get what you submit may challenge it, and you lose the bond.",
+        });
+        files().for_each(|file| note(&to_hand_over(file)));
     }
     let claim = calls::claim(body, bundle.as_ref(), capsule.as_ref())?;
     let is_drawn = chain.call(chain.market().getSlot(taken.slot))?.flags & DRAWN != 0;
@@ -571,6 +570,11 @@ pub fn disclosed_capsule(
     let capsule = submission::encrypt(store, auditors, capsule)?;
     journal.put(&name, &capsule.to_string())?;
     Ok(capsule)
+}
+
+/// What to do about a file that was handed to no node.
+pub fn to_hand_over(file: &Cid) -> String {
+    format!("Make {file} available: `fedmkt store upload {file} --ipfs URL`.")
 }
 
 /// Hands what others must be able to get over to the node that was named. Whether one was.
