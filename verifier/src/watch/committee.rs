@@ -205,7 +205,7 @@ impl Watcher<'_> {
                 Ok(())
             }
             CaseState::Answered => {
-                self.take_back(&contract, &asked, case.round, case.feeTaken)?;
+                let waits_for_stake = self.take_back(&contract, &asked, case.round, case.feeTaken)?;
                 let challenge = self.chain.call(self.chain.disputes().getChallenge(asked.challenge))?;
                 let standing = State::of(challenge.state);
                 let is_over = standing.is_some_and(State::has_ended);
@@ -215,7 +215,9 @@ impl Watcher<'_> {
                     self.moves(slot, &format!("resolve {}", asked.challenge), self.chain.disputes, call);
                     return Ok(());
                 }
-                if is_over && !self.is_owed(&contract, &asked, case.round, &challenge, case.feeTaken)? {
+                let waits_for_fee =
+                    challenge.ruled && self.waits_for_fee(&contract, &asked, case.round, case.feeTaken)?;
+                if is_over && !waits_for_stake && !waits_for_fee {
                     asked.done = true;
                     self.state.put_question(&asked)?;
                 }
@@ -299,15 +301,16 @@ impl Watcher<'_> {
         self.state.put_question(&asked)
     }
 
-    /// Takes back what was at risk in rounds that have ended.
+    /// Takes back what was at risk in rounds that have ended. Whether some of it has still to come.
     fn take_back(
         &self,
         contract: &CommitteeInstance<DynProvider>,
         asked: &Asked,
         last: u8,
         fee_taken: bool,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<bool> {
         let (me, question, slot) = (self.account(), asked.question, asked.slot);
+        let mut waits_for_stake = false;
         for number in 0..=last {
             let vote = self.chain.call(contract.getVote(question, number, me))?;
             let round = self.chain.call(contract.getRound(question, number))?;
@@ -318,38 +321,38 @@ impl Watcher<'_> {
             if !vote.stakeSettled {
                 let call = contract.returnStake(question, number, me).calldata().to_vec();
                 self.gets(slot, &format!("return {question} {number}"), asked.committee, call);
+                waits_for_stake = true;
             }
             if number == last && !vote.feeReturned && fee_taken {
                 let call = contract.payFee(question, me).calldata().to_vec();
                 self.gets(slot, &format!("fee {question}"), asked.committee, call);
             }
         }
-        Ok(())
+        Ok(waits_for_stake)
     }
 
-    /// Whether there is still something to get from this case; takes the fee from the market, if nobody has.
-    fn is_owed(
+    /// Whether a share of the fee has still to come; takes the fee from the market, if nobody has.
+    fn waits_for_fee(
         &self,
         contract: &CommitteeInstance<DynProvider>,
         asked: &Asked,
         last: u8,
-        challenge: &fedmkt_contracts::disputes::Challenge,
         fee_taken: bool,
     ) -> anyhow::Result<bool> {
         let (me, question) = (self.account(), asked.question);
         let vote = self.chain.call(contract.getVote(question, last, me))?;
         let round = self.chain.call(contract.getRound(question, last))?;
         let is_right = !vote.answer.is_zero() && (!round.decided || vote.answer == round.best);
-        if !is_right || vote.count == 0 {
+        if !is_right || vote.count == 0 || vote.feeReturned {
             return Ok(false);
         }
-        if challenge.ruled && !fee_taken {
+        if !fee_taken {
             let call = contract.takeFee(question).calldata().to_vec();
             self.gets(asked.slot, &format!("take fee {question}"), asked.committee, call);
         }
         let is_given_up =
             ["take fee", "fee"].iter().any(|what| self.refusals.is_given_up(&format!("{what} {question}")));
-        Ok(!vote.stakeSettled || (challenge.ruled && !vote.feeReturned && !is_given_up))
+        Ok(!is_given_up)
     }
 }
 
