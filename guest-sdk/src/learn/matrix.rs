@@ -312,7 +312,7 @@ fn multiply_tile<const ROWS: usize>(
     b: &[f32],
     b_step: usize,
 ) {
-    assert!((inner - 1) * b_step + TILE_COLUMNS <= b.len());
+    assert!(inner > 0 && (inner - 1) * b_step + TILE_COLUMNS <= b.len());
     assert!((ROWS - 1) * c_step + TILE_COLUMNS <= c.len());
     let (c, b) = (c.as_mut_ptr(), b.as_ptr());
     // SAFETY: by the assertions above, every access lies in its slice: rows are below ROWS, groups below TILE_GROUPS and the
@@ -332,17 +332,21 @@ fn multiply_tile<const ROWS: usize>(
             }
         };
         // Two in a turn are a tenth faster. The loop can end after each, so Wasmtime needs the sums of the first before it
-        // reads for the second; else it would put all loads first, and these are more than there are registers.
+        // reads for the second; else it would put all loads first, and these are more than there are registers. Tiles of
+        // fewer rows, which are at the edge, are spared the code.
         let mut index = 0;
         loop {
             add_products(index);
-            if index + 1 == inner {
-                break;
-            }
-            add_products(index + 1);
-            index += 2;
+            index += 1;
             if index == inner {
                 break;
+            }
+            if ROWS == TILE_ROWS {
+                add_products(index);
+                index += 1;
+                if index == inner {
+                    break;
+                }
             }
         }
         for (row, sums) in sums.into_iter().enumerate() {
