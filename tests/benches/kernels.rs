@@ -50,13 +50,16 @@ fn main() {
         }
     }
     let mut found: Vec<Vec<Rates>> = vec![Vec::new(); forms.len()];
+    let mut order: Vec<usize> = (0..forms.len()).collect();
     for _ in 0..ROUNDS {
-        for (found, (_, form)) in found.iter_mut().zip(&forms) {
-            found.push(match form {
+        for &index in &order {
+            found[index].push(match &forms[index].1 {
                 Form::Module(engine, module) => run(engine, module),
                 Form::Python { program, library } => run_python(program, library),
             });
         }
+        // To and fro: no form always has the same one before it, which may leave the processor slower.
+        order.reverse();
     }
     for (name, _) in &found[0][0] {
         println!("{name}");
