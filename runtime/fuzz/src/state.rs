@@ -149,14 +149,17 @@ pub fn state_images() -> Vec<Vec<u8>> {
     let mut page = [0; PAGE_BYTES];
     page.copy_from_slice(&image[..PAGE_BYTES]);
     let mut header = Header::decode(&page).expect("a header");
-    let running = [&image[..HEADER], globals, &[0; MEMORY_SHOWN], &metadata[..used]].concat();
+    let with = |header: &[u8]| [header, globals, &[0; MEMORY_SHOWN], &metadata[..used]].concat();
+    let running = with(&image[..HEADER]);
+    header.steps = SETTING.inputs.manifest().limits.steps;
+    let too_long = with(&header.encode()[..HEADER]);
     header.steps = 0;
     header.memory_bytes = 0;
     let beginning = header.encode()[..HEADER].to_vec();
     header.steps = 5;
     header.status = fedmkt_core::image::Status::Failed(3);
     let failed = header.encode()[..HEADER].to_vec();
-    vec![running, beginning, failed]
+    vec![running, too_long, beginning, failed]
 }
 
 /// An image whose header, globals and WASI state begin with these bytes.
