@@ -341,7 +341,7 @@ fn multiply_tile<const ROWS: usize>(
             if index == inner {
                 break;
             }
-            if cfg!(all(target_arch = "wasm32", not(feature = "scalar"))) && ROWS == TILE_ROWS {
+            if cfg!(target_arch = "wasm32") && !SCALAR && ROWS == TILE_ROWS {
                 add_products(index);
                 index += 1;
                 if index == inner {

@@ -46,7 +46,7 @@ impl Table {
         let features = columns.len() - 1;
         assert_eq!(values.len(), features * targets.len(), "rows of {features} features");
         let sorted = (0..features).map(|feature| {
-            let column = values.iter().skip(feature).step_by(features).copied();
+            let column = values.chunks_exact(features).map(|row| row[feature]);
             let mut rows: Vec<(u32, f64)> = (0..).zip(column).collect();
             rows.sort_by(|(_, one), (_, other)| one.total_cmp(other));
             rows
