@@ -337,9 +337,12 @@ impl Defence<'_> {
     fn make_available(&mut self, file: &Cid) {
         match work::upload(self.store, [file]) {
             Ok(true) => self.tell(&format!("{file} is in the node that --ipfs names.")),
-            Ok(false) => self.tell(&work::to_hand_over(file)),
+            Ok(false) => self.tell(&work::how_to_hand_over(file)),
             Err(error) => {
-                self.tell(&format!("{file} could not be handed to the node: {error:#}. {}", work::to_hand_over(file)));
+                self.tell(&format!(
+                    "{file} could not be handed to the node: {error:#}. {}",
+                    work::how_to_hand_over(file)
+                ));
             }
         }
     }

@@ -531,7 +531,7 @@ fn submit_now(
             Disclosure::Private => "The sponsor will hardly approve what it cannot get.",
             _ => "Whoever cannot get what you submit may challenge it, and you lose the bond.",
         });
-        files().for_each(|file| note(&to_hand_over(file)));
+        files().for_each(|file| note(&how_to_hand_over(file)));
     }
     let claim = calls::claim(body, bundle.as_ref(), capsule.as_ref())?;
     let is_drawn = chain.call(chain.market().getSlot(taken.slot))?.flags & DRAWN != 0;
@@ -573,7 +573,7 @@ pub fn disclosed_capsule(
 }
 
 /// What to do about a file that was handed to no node.
-pub fn to_hand_over(file: &Cid) -> String {
+pub fn how_to_hand_over(file: &Cid) -> String {
     format!("Make {file} available: `fedmkt store upload {file} --ipfs URL`.")
 }
 
