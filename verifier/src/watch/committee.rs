@@ -143,7 +143,7 @@ impl Watcher<'_> {
         })?;
         if let (CaseState::Drawing | CaseState::Voting, Some(last)) = (&state, case.round.checked_sub(1)) {
             // What earlier rounds give back may be needed in this one.
-            self.take_back(&contract, &asked, last, false)?;
+            self.take_back(&contract, &asked, last, None)?;
         }
         match state {
             // A reorganisation took the question away; it may come again.
@@ -205,19 +205,17 @@ impl Watcher<'_> {
                 Ok(())
             }
             CaseState::Answered => {
-                let waits_for_stake = self.take_back(&contract, &asked, case.round, case.feeTaken)?;
                 let challenge = self.chain.call(self.chain.disputes().getChallenge(asked.challenge))?;
+                let fee_taken = challenge.ruled.then_some(case.feeTaken);
+                let has_to_come = self.take_back(&contract, &asked, case.round, fee_taken)?;
                 let standing = State::of(challenge.state);
-                let is_over = standing.is_some_and(State::has_ended);
                 if standing == Some(State::WantsRuling) && challenge.deadline.to::<u64>() >= time {
                     // Without this there is no fee.
                     let call = self.chain.disputes().resolve(asked.challenge).calldata().to_vec();
                     self.moves(slot, &format!("resolve {}", asked.challenge), self.chain.disputes, call);
                     return Ok(());
                 }
-                let waits_for_fee =
-                    challenge.ruled && self.waits_for_fee(&contract, &asked, case.round, case.feeTaken)?;
-                if is_over && !waits_for_stake && !waits_for_fee {
+                if standing.is_some_and(State::has_ended) && !has_to_come {
                     asked.done = true;
                     self.state.put_question(&asked)?;
                 }
@@ -301,16 +299,17 @@ impl Watcher<'_> {
         self.state.put_question(&asked)
     }
 
-    /// Takes back what was at risk in rounds that have ended. Whether some of it has still to come.
+    /// Takes back what was at risk in rounds that have ended, and a share of the fee: `fee_taken` says whether the committee
+    /// has fetched it from the market, once there is one. Whether some of it has still to come.
     fn take_back(
         &self,
         contract: &CommitteeInstance<DynProvider>,
         asked: &Asked,
         last: u8,
-        fee_taken: bool,
+        fee_taken: Option<bool>,
     ) -> anyhow::Result<bool> {
         let (me, question, slot) = (self.account(), asked.question, asked.slot);
-        let mut waits_for_stake = false;
+        let mut has_to_come = false;
         for number in 0..=last {
             let vote = self.chain.call(contract.getVote(question, number, me))?;
             let round = self.chain.call(contract.getRound(question, number))?;
@@ -321,38 +320,22 @@ impl Watcher<'_> {
             if !vote.stakeSettled {
                 let call = contract.returnStake(question, number, me).calldata().to_vec();
                 self.gets(slot, &format!("return {question} {number}"), asked.committee, call);
-                waits_for_stake = true;
+                has_to_come = true;
             }
-            if number == last && !vote.feeReturned && fee_taken {
-                let call = contract.payFee(question, me).calldata().to_vec();
-                self.gets(slot, &format!("fee {question}"), asked.committee, call);
+            if let Some(fee_taken) = fee_taken
+                && number == last
+                && !vote.feeReturned
+            {
+                let (fetch, pay) = (format!("take fee {question}"), format!("fee {question}"));
+                if fee_taken {
+                    self.gets(slot, &pay, asked.committee, contract.payFee(question, me).calldata().to_vec());
+                } else {
+                    self.gets(slot, &fetch, asked.committee, contract.takeFee(question).calldata().to_vec());
+                }
+                has_to_come |= ![fetch, pay].iter().any(|what| self.refusals.is_given_up(what));
             }
         }
-        Ok(waits_for_stake)
-    }
-
-    /// Whether a share of the fee has still to come; takes the fee from the market, if nobody has.
-    fn waits_for_fee(
-        &self,
-        contract: &CommitteeInstance<DynProvider>,
-        asked: &Asked,
-        last: u8,
-        fee_taken: bool,
-    ) -> anyhow::Result<bool> {
-        let (me, question) = (self.account(), asked.question);
-        let vote = self.chain.call(contract.getVote(question, last, me))?;
-        let round = self.chain.call(contract.getRound(question, last))?;
-        let is_right = !vote.answer.is_zero() && (!round.decided || vote.answer == round.best);
-        if !is_right || vote.count == 0 || vote.feeReturned {
-            return Ok(false);
-        }
-        if !fee_taken {
-            let call = contract.takeFee(question).calldata().to_vec();
-            self.gets(asked.slot, &format!("take fee {question}"), asked.committee, call);
-        }
-        let is_given_up =
-            ["take fee", "fee"].iter().any(|what| self.refusals.is_given_up(&format!("{what} {question}")));
-        Ok(!is_given_up)
+        Ok(has_to_come)
     }
 }
 
