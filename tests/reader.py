@@ -651,7 +651,7 @@ def check_manifest(job):
     need(file_pages <= 65_536, "limits.output: too many pages of files")
     need(1_069_056 + PAGE * (file_pages + -(-limits["memory"] // PAGE)) <= state, "machine.class: the state is too large")
     for result in job["results"]:
-        file_name = lambda text: isinstance(text, str) and is_name(text)
+        file_name = lambda text: isinstance(text, str) and is_name(text) and not text.startswith(".")
         check_record(result, "results", {"name": file_name, "most_bytes": number(0, (1 << 64) - 1)})
     names = [result["name"] for result in job["results"]]
     need(len(set(names)) == len(names), "results.name: twice")
@@ -757,12 +757,14 @@ def read_header(page):
     need(number(7) < len(STATUS), "word 7")
     status = STATUS[number(7)]
     code = number(8)
-    need(code < 1 << 32 and (status == "failed" or code == 0), "word 8")
+    need(code < 1 << 32 and (status == "failed") == (code != 0), "word 8")
     count = number(10)
     need(count <= 16 and (count > 0) == (status == "done"), "word 10")
+    need(number(6) > 0 or status == "running", "word 6")
+    need(number(9) == 0 or (number(6) > 0 and status == "running"), "word 9")
     results = []
     for i in range(16, 16 + 4 * count, 4):
-        need(number(i + 3) in (RAW, DAG_PB), f"word {i + 3}")
+        need(number(i + 3) == (RAW if number(i) <= 1 << 20 else DAG_PB), f"word {i + 3}")
         results.append({"size": number(i), "root": word(i + 1), "cid": Cid(number(i + 3), word(i + 2))})
     header = {
         "run_id": word(2),
@@ -897,7 +899,7 @@ def read_body(block):
         outcome,
         "outcome",
         {"status": lambda value: value in STATUS[1:]},
-        {"exit_code": lambda value: is_number(value, -(1 << 31), (1 << 31) - 1)},
+        {"exit_code": lambda value: value != 0 and is_number(value, -(1 << 31), (1 << 31) - 1)},
     )
     need(("exit_code" in outcome) == (outcome["status"] == "failed"), "outcome: exit code")
     for result in body["results"]:

@@ -16,8 +16,9 @@ use wasmtime::{
 
 use crate::written_pages::WrittenPages;
 
-/// Bytes of native stack that guests may use: many times what the words that admission counts can take.
-pub const STACK_BYTES: usize = 64 << 20;
+/// Bytes of native stack that guests may use: half as much again as 256 for each word that admission counts, which is what the
+/// native frames that take most come near to. (Linux keeps 128 MiB free for the main thread's stack.)
+pub const STACK_BYTES: usize = 96 << 20;
 
 const WASI_MODULE: &str = "wasi_snapshot_preview1";
 

@@ -12,7 +12,11 @@ use crate::step::Image;
 use crate::template::Template;
 
 /// The oldest first.
-const TEXTS: [&str; 2] = [include_str!("../releases/fedmkt-0.1.toml"), include_str!("../releases/fedmkt-0.2.toml")];
+const TEXTS: [&str; 3] = [
+    include_str!("../releases/fedmkt-0.1.toml"),
+    include_str!("../releases/fedmkt-0.2.toml"),
+    include_str!("../releases/fedmkt-0.3.toml"),
+];
 
 /// A release.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]

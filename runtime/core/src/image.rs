@@ -43,6 +43,7 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::{Limits, MAX_RESULTS, PROFILE};
 use crate::roots::{Blind, DataRoot, JobRoot, ResultRoot, RunId, StateRoot};
 use crate::tree::{self, PAGE_BYTES};
+use crate::unixfs::{CHUNK_BYTES, DAG_PB, RAW};
 use crate::wasi;
 
 /// What word 0 of the header starts with.
@@ -159,7 +160,7 @@ impl Status {
             0 => Self::Running,
             1 => Self::Done,
             2 => Self::DataRefused,
-            3 => Self::Failed(u32::try_from(exit_code).ok()? as i32),
+            3 if exit_code != 0 => Self::Failed(u32::try_from(exit_code).ok()? as i32),
             4 => Self::Trapped,
             5 => Self::StepsExhausted,
             6 => Self::ResultsRefused,
@@ -276,32 +277,45 @@ impl Header {
         let mut results = Vec::new();
         for index in 0..count as usize {
             let word = FIRST_RESULT_WORD + index * WORDS_PER_RESULT;
-            let codec = number(word + 3)?;
-            if !matches!(codec, 0x55 | 0x70) {
+            let (size, codec) = (number(word)?, number(word + 3)?);
+            // A file of one block has no node above it.
+            if codec != if size <= CHUNK_BYTES as u64 { RAW } else { DAG_PB } {
                 return Err(HeaderError { word: word + 3 });
             }
             let digest = Multihash::wrap(SHA2_256, &words.read(word + 2)).expect("32 bytes fit a multihash");
             results.push(ResultCommitment {
-                size: number(word)?,
+                size,
                 root: ResultRoot(words.read(word + 1)),
                 cid: Cid::new_v1(codec, digest),
             });
+        }
+        let steps = number(6)?;
+        if steps == 0 && status.is_final() {
+            return Err(HeaderError { word: 6 });
         }
         let header = Self {
             run_id: RunId(words.read(2)),
             job_root: JobRoot(words.read(3)),
             data_root: DataRoot(words.read(4)),
             blind: Blind(words.read(5)),
-            steps: number(6)?,
+            steps,
             status,
             memory_bytes: number(9)?,
             results,
         };
+        if header.is_alone() && header.memory_bytes != 0 {
+            return Err(HeaderError { word: 9 });
+        }
         let encoded = header.encode();
         match encoded.chunks_exact(WORD).zip(page.chunks_exact(WORD)).position(|(ours, theirs)| ours != theirs) {
             Some(word) => Err(HeaderError { word }),
             None => Ok(header),
         }
+    }
+
+    /// Whether the image with this header is the header over zeros: it is before step 0, and of a finished run.
+    pub fn is_alone(&self) -> bool {
+        self.steps == 0 || self.status.is_final()
     }
 
     /// The root of the image that is this header alone over zeros, on a drive of 2^`log2_size` bytes.

@@ -24,7 +24,7 @@ pub const VERSION: u64 = 1;
 pub const PROFILE: &str = "fedmkt-0";
 
 /// The release of the replayer that jobs name which are published with this version; `verifier/releases` says what it pins.
-pub const RELEASE: &str = "fedmkt-0.2";
+pub const RELEASE: &str = "fedmkt-0.3";
 
 /// The most result files a job may have; their commitments fill the header page of the last state image.
 pub const MAX_RESULTS: usize = 16;
@@ -141,7 +141,7 @@ pub struct Audit {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
-    /// The replayer's release, such as [`RELEASE`]; absent in jobs that are never replayed in a machine.
+    /// The replayer's release, such as [`RELEASE`]; may be absent in jobs without a reward.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
     /// How large the machine's drives are.
@@ -325,10 +325,12 @@ impl Manifest {
             format!("a job has between 1 and {MAX_RESULTS} result files")
         });
         let mut bytes = 0u64;
-        for (index, result) in self.results.iter().enumerate() {
-            problems.check("results.name", is_file_name(&result.name), || {
+        // Too many were said above, and each name is compared with all before it.
+        for (index, result) in self.results.iter().enumerate().take(MAX_RESULTS) {
+            // Where a client puts its results, hidden files are settings of other programs.
+            problems.check("results.name", is_file_name(&result.name) && !result.name.starts_with('.'), || {
                 format!(
-                    "{:?}: a plain file name of at most 255 bytes, without `/`, `..` and control characters",
+                    "{:?}: a plain file name of at most 255 bytes, without `/`, a `.` at its beginning and control characters",
                     result.name
                 )
             });

@@ -120,6 +120,7 @@ impl Body {
             && Level::top(steps, steps_per_segment).parts() == segments.len() as u64
             && trace_root(segments) == root
             && self.outcome.is_final()
+            && self.outcome != Status::Failed(0)
             && (self.outcome == Status::Done) != self.results.is_empty()
     }
 }

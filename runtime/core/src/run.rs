@@ -67,6 +67,8 @@ pub enum ImageError {
     Header(HeaderError),
     /// The header is right, but names another run, job, data root or blind.
     OtherRun,
+    /// The header names this run, but no run of its job comes to it.
+    Unreachable,
     /// The image's memory size or globals cannot be those of this module.
     Module(&'static str),
     /// The WASI state is impossible.
@@ -81,6 +83,7 @@ impl fmt::Display for ImageError {
             Self::TooShort(bytes, needed) => write!(f, "the state image has {bytes} bytes, {needed} are needed"),
             Self::Header(error) => error.fmt(f),
             Self::OtherRun => f.write_str("the state image belongs to another run"),
+            Self::Unreachable => f.write_str("no run of the job comes to the state image's header"),
             Self::Module(what) => write!(f, "the state image is not one of this module: {what}"),
             Self::Wasi(error) => write!(f, "the state image has an impossible file state: {error}"),
             Self::NotZero(offset) => write!(f, "the state image is not zero where it must be, after byte {offset}"),
@@ -146,10 +149,10 @@ impl<E: Engine> Run<E> {
         let mut run = Self::begin(engine, module, admitted, inputs, identity);
         let header = run.check_header(image).map_err(RunError::Image)?;
         run.header = header;
-        if run.header.steps > 0 && !run.header.status.is_final() {
-            run.restore(image)?;
-        } else {
+        if run.header.is_alone() {
             check_zero(image, PAGE_BYTES as u64, image.len() as u64).map_err(RunError::Image)?;
+        } else {
+            run.restore(image)?;
         }
         Ok(run)
     }
@@ -286,7 +289,7 @@ impl<E: Engine> Run<E> {
     /// The root of the present state's image.
     pub fn state_root(&mut self) -> StateRoot {
         let log2_size = self.inputs.manifest().machine.class.log2_state();
-        if self.is_header_alone() {
+        if self.header.is_alone() {
             return self.header.root_alone(log2_size);
         }
         let instance = self.instance.as_mut().expect("a running state after step 0 has an instance");
@@ -300,7 +303,7 @@ impl<E: Engine> Run<E> {
     /// # Errors
     /// What `write` returns.
     pub fn write_image<W>(&mut self, mut write: impl FnMut(u64, &[u8]) -> Result<(), W>) -> Result<(), W> {
-        if self.is_header_alone() {
+        if self.header.is_alone() {
             return write(0, &self.header.encode());
         }
         let instance = self.instance.as_mut().expect("a running state after step 0 has an instance");
@@ -315,10 +318,6 @@ impl<E: Engine> Run<E> {
         self.layout
     }
 
-    fn is_header_alone(&self) -> bool {
-        self.header.steps == 0 || self.header.status.is_final()
-    }
-
     fn check_header(&self, image: &[u8]) -> Result<Header, ImageError> {
         let needed = self.layout.total_bytes();
         if (image.len() as u64) < needed {
@@ -331,10 +330,33 @@ impl<E: Engine> Run<E> {
             && header.job_root == ours.job_root
             && header.data_root == ours.data_root
             && header.blind == ours.blind;
+        match (same, self.can_reach(&header)) {
+            (false, _) => Err(ImageError::OtherRun),
+            (true, false) => Err(ImageError::Unreachable),
+            (true, true) => Ok(header),
+        }
+    }
+
+    /// Whether a run of this job's module can come to this header.
+    fn can_reach(&self, header: &Header) -> bool {
         let manifest = self.inputs.manifest();
-        let possible = header.steps <= manifest.limits.steps
-            && (header.status != Status::Done || header.results.len() == manifest.results.len());
-        if same && possible { Ok(header) } else { Err(ImageError::OtherRun) }
+        // A command has one step, whatever the job allows, and cannot ask for another.
+        let (asks, most) = match self.admitted.form {
+            Form::Command => (false, 1),
+            Form::Stepper { .. } => (true, manifest.limits.steps),
+        };
+        let results_fit = || {
+            let (found, asked) = (&header.results, &manifest.results);
+            found.len() == asked.len() && found.iter().zip(asked).all(|(found, asked)| found.size <= asked.most_bytes)
+        };
+        let status_fits = match header.status {
+            Status::Running => header.steps < most,
+            Status::StepsExhausted => asks && header.steps == most,
+            Status::DataRefused => asks,
+            Status::Done => results_fit(),
+            Status::Failed(_) | Status::Trapped | Status::ResultsRefused => true,
+        };
+        status_fits && header.steps <= most
     }
 
     fn restore(&mut self, image: &[u8]) -> Result<(), RunError<E::Error>> {
@@ -346,9 +368,6 @@ impl<E: Engine> Run<E> {
             || !(bounds.initial..=bounds.maximum).contains(&(memory_bytes / WASM_PAGE))
         {
             return fail(ImageError::Module("memory size"));
-        }
-        if self.admitted.form == Form::Command {
-            return fail(ImageError::Module("it has one step only, after which no run goes on"));
         }
         let front = &image[..Layout::FILES as usize];
         let files = &image[Layout::FILES as usize..layout.memory() as usize];

@@ -51,6 +51,9 @@ const REALTIME_START: u64 = 1_577_836_800_000_000_000;
 /// What each reading of a clock advances it by, in nanoseconds; also the clocks' resolution.
 const TICK: u64 = 1_000_000;
 
+/// Bytes of the random stream: the keystream's blocks have a counter of 32 bits, and the last is left out.
+const STREAM_BYTES: u64 = 64 * ((1 << 32) - 1);
+
 /// The most bytes of a path or a link's target.
 const MAX_PATH: usize = 4096;
 
@@ -313,8 +316,6 @@ impl Wasi {
     }
 
     fn random_get(&mut self, buffer: &mut [u8]) -> Result<(), Errno> {
-        /// The keystream's blocks have a counter of 32 bits; the last is left out.
-        const STREAM_BYTES: u64 = 64 * ((1 << 32) - 1);
         if buffer.is_empty() {
             return Ok(());
         }

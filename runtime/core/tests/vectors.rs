@@ -436,6 +436,7 @@ fn manifests() {
             m.results = (0..17).map(|n| ResultFile { name: n.to_string(), most_bytes: 1 }).collect();
         }),
         ("results.name", |m| m.results[0].name = "../x".into()),
+        ("results.name", |m| m.results[0].name = ".profile".into()),
         ("results.name", |m| m.results.push(m.results[0].clone())),
         ("results.most_bytes", |m| m.results[0].most_bytes = 4097),
         ("disclosure.auditors", |m| {
@@ -629,7 +630,12 @@ fn headers() {
     refuse(&headers[2], last(10), 17);
     refuse(&headers[2], last(10), 4);
     refuse(&headers[2], last(19), 0x71);
+    refuse(&headers[2], last(19), 0x70);
     refuse(&headers[4], 32 * 8 + 27, 1);
+    refuse(&headers[4], last(8), 0);
+    refuse(&headers[3], last(6), 0);
+    refuse(&headers[3], last(9) - 2, 1);
+    refuse(&headers[0], last(9) - 2, 1);
     check("header", &json!({ "accepted": accepted, "refused": refused }));
 }
 
@@ -733,6 +739,10 @@ fn receipts() {
         ("no steps in a segment", |body| body.trace.steps_per_segment = 0),
         ("not finished", |body| body.outcome = Status::Running),
         ("results of a run that failed", |body| body.outcome = Status::Failed(1)),
+        ("failed with code 0", |body| {
+            body.outcome = Status::Failed(0);
+            body.results.clear();
+        }),
         ("no results of a run that is done", |body| body.results.clear()),
     ];
     for (why, change) in changes {
@@ -984,6 +994,14 @@ fn wasi() {
 fn admission() {
     // 239 words and the 18 that each frame counts.
     let large_leaf = format!(r#"(module (func (export "_start") (local {} i32)))"#, "v128 ".repeat(119));
+    // 31 results of a call and one of a block.
+    let many_results = format!(
+        r#"(module (func $many (result {i32s}) {ones})
+            (func (export "_start") (call $many) {drops} (drop (block (result i32) (i32.const 1)))))"#,
+        i32s = "i32 ".repeat(31),
+        ones = "(i32.const 1)".repeat(31),
+        drops = "drop ".repeat(31),
+    );
     let long_body = format!(r#"(module (func (export "_start") call 0 {}))"#, "nop ".repeat(3 * 64));
     let modules = [
         ("a command that needs no metering", 1 << 20, r#"(module (func (export "_start")))"#),
@@ -1026,6 +1044,7 @@ fn admission() {
         ),
         ("a leaf just too large to go uncounted", 1 << 16, &large_leaf),
         ("a long body, whose frame counts three words more", 1 << 16, &long_body),
+        ("many results, for which a frame counts two words more", 1 << 16, &many_results),
         (
             "tables that may grow, and a return that cannot be reached",
             1 << 16,

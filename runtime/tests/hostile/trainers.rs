@@ -188,6 +188,32 @@ fn recursion_with_large_native_frames_traps_where_every_engine_does() {
 }
 
 #[test]
+fn recursion_with_frames_of_what_calls_handed_over_traps_where_every_engine_does() {
+    // Nine values are needed to the end, so that a compiler that looks for a free place among the first ten finds none for the
+    // results of a call, and gives each another one.
+    let floats = "f64 ".repeat(8);
+    let all: String = (0..8).map(|local| format!("(local.get {local})")).collect();
+    let kept: String = (1..10).map(|local| format!("(local.get {local})")).collect();
+    let passed: String = (1..9).map(|local| format!("(local.get {local})")).collect();
+    let handed_over = "call $same call $nothing ".repeat(1000);
+    let functions = format!(
+        "(func $nothing) (func $same (param {floats}) (result {floats}) {all})
+         (func $deep (param i32 {floats} f64)
+           (if (i32.eqz (local.get 0)) (then (return)))
+           {passed} {handed_over} {} (i32.sub (local.get 0) (i32.const 1)) {kept} call $deep)",
+        "drop ".repeat(8)
+    );
+    let zeros = "(f64.const 0)".repeat(9);
+    let status = |depth: u32| {
+        let done = run(&stepper(&functions, &format!("(call $deep (i32.const {depth}) {zeros})"), ""), |_| {});
+        done.json.unwrap_or_else(|| panic!("{}", done.stderr))["status"].clone()
+    };
+    // 8,000 results count 500 words: some 400 frames have room, each of 112 kB natively.
+    assert_ne!(status(300), "trapped");
+    assert_eq!(status(1000), "trapped");
+}
+
+#[test]
 fn a_flood_on_standard_output_harms_no_terminal() {
     let flood = "(local $n i32) (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 44))
         (loop $more

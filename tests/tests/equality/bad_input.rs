@@ -4,9 +4,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use fedmkt_core::image::{Header, Status};
+use fedmkt_core::image::{Header, ResultCommitment, Status};
 use fedmkt_core::manifest::SizeClass;
 use fedmkt_core::pack::Bytes;
+use fedmkt_core::roots::ResultRoot;
+use fedmkt_core::unixfs::FileCid;
 use fedmkt_machine::exit::Exit;
 use fedmkt_machine::replay::{ReplayError, replay as replay_here};
 use fedmkt_verifier::cartesi::Cartesi;
@@ -200,6 +202,56 @@ fn a_state_of_another_module_or_run_is_refused() {
     let job = Job::with(&stepper("i32.const 0"), &little, &[("a", b"b")]);
     let data = pack(&[("a", &[1; 20_000])]);
     Drives { data, ..Drives::of(&job) }.end("more data than the job allows", Exit::TooMuchData, true);
+}
+
+#[test]
+fn a_header_that_no_run_of_the_job_comes_to_is_refused() {
+    let with = |drives: &Drives, change: &dyn Fn(&mut Header)| {
+        let mut drives = drives.clone();
+        let page: &mut [u8; 4096] = drives.state_in.first_chunk_mut().expect("a page");
+        let mut header = Header::decode(page).expect("a header");
+        change(&mut header);
+        *page = header.encode();
+        drives
+    };
+    let job = Job::of(&stepper("i32.const 0"), 8);
+    let running = |steps| with(&Drives::after(&job, 2), &move |header| header.steps = steps);
+    running(7).end("running before the last step", Exit::Done, false);
+    running(8).end("running after the last step", Exit::State, true);
+    running(9).end("running after more steps than there are", Exit::State, false);
+
+    let finished = |drives: &Drives, status, steps, results: Vec<ResultCommitment>| {
+        with(drives, &move |header| (header.status, header.steps, header.results) = (status, steps, results.clone()))
+    };
+    let of_size = |size| ResultCommitment { size, root: ResultRoot([1; 32]), cid: FileCid::new().finish() };
+    let stepper = Drives::of(&job);
+    for (status, steps, results, exit) in [
+        (Status::StepsExhausted, 8, vec![], Exit::Done),
+        (Status::StepsExhausted, 7, vec![], Exit::State),
+        (Status::StepsExhausted, 9, vec![], Exit::State),
+        (Status::DataRefused, 3, vec![], Exit::Done),
+        (Status::DataRefused, 9, vec![], Exit::State),
+        (Status::Trapped, 8, vec![], Exit::Done),
+        (Status::Trapped, 9, vec![], Exit::State),
+        (Status::Done, 8, vec![of_size(1 << 20)], Exit::Done),
+        (Status::Done, 9, vec![of_size(1 << 20)], Exit::State),
+        (Status::Done, 8, vec![of_size((1 << 20) + 1)], Exit::State),
+        (Status::Done, 8, vec![of_size(1), of_size(1)], Exit::State),
+    ] {
+        finished(&stepper, status, steps, results).end(&format!("{status} after {steps} steps"), exit, false);
+    }
+    let command = Job::of(&wat::parse_str(r#"(module (func (export "_start")))"#).expect("wasm text"), 8);
+    let command = Drives::of(&command);
+    with(&command, &|header| header.steps = 1).end("a command that goes on", Exit::State, true);
+    for (status, steps, exit) in [
+        (Status::Trapped, 1, Exit::Done),
+        (Status::Trapped, 2, Exit::State),
+        (Status::DataRefused, 1, Exit::State),
+        (Status::StepsExhausted, 1, Exit::State),
+    ] {
+        let what = format!("a command that is {status} after {steps} steps");
+        finished(&command, status, steps, vec![]).end(&what, exit, false);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Bounds on the shape of modules.
 //!
-//! Each lies below the own limit of every engine, so that no engine refuses or fails on what admission let through, and
-//! above what compilers produce.
+//! Each lies below the own limit of every engine, so that no engine refuses what admission let through, and above what compilers
+//! produce. Compiling can still take more time or memory than a worker has; there is no result then.
 
 /// Bytes of a module.
 pub const MODULE_BYTES: usize = 16 << 20;
@@ -66,7 +66,7 @@ pub const SEGMENTS: u32 = 100_000;
 pub const EXPORTS: u32 = 10_000;
 
 /// Words of 8 bytes that all frames together may have: parameters, locals and operands (two words for a `v128`), and
-/// [`FRAME_WORDS`] for each frame, and one for every [`BODY_BYTES_PER_WORD`]. Overflow traps.
+/// [`FRAME_WORDS`] for each frame, one for every [`BODY_BYTES_PER_WORD`] and one for every [`MADE_PER_WORD`]. Overflow traps.
 pub const STACK_WORDS: u32 = 256 << 10;
 
 /// Words that a frame counts beside what it holds: 8 for what engines keep there, and 10 for the locals and operands with
@@ -77,6 +77,10 @@ pub const FRAME_WORDS: u32 = 18;
 /// is neither a local nor an operand. A vector of 16 bytes that is worth keeping takes 8 bytes of code or more, and native
 /// stacks have 256 bytes for each word.
 pub const BODY_BYTES_PER_WORD: usize = 64;
+
+/// Results of calls and values on edges for which a frame counts a word: many of them are made by few bytes of code, and each may
+/// have 16 bytes of a native frame for itself, also when what it is needed for is over.
+pub const MADE_PER_WORD: usize = 16;
 
 /// A function that calls no other function of the module and whose frame has at most this many words is not counted:
 /// there is at most one such frame, and engines have room for it beyond [`STACK_WORDS`].

@@ -164,7 +164,7 @@ pub(super) fn validate(module: &Module<'_>) -> Result<Vec<BodyFacts>, Refusal> {
         }
         let ty = &module.types[module.functions[facts.len()] as usize];
         planner.begin(ty, (0..function.len_locals()).map(|local| function.get_local_type(local)));
-        let (mut height, mut vectors, mut calls, mut edges) = (0, false, false, 0usize);
+        let (mut height, mut vectors, mut calls, mut edges, mut results) = (0, false, false, 0usize, 0usize);
         let mut returns = Vec::new();
         let mut operators = OperatorsReader::new(reader);
         while !operators.eof() {
@@ -219,6 +219,7 @@ pub(super) fn validate(module: &Module<'_>) -> Result<Vec<BodyFacts>, Refusal> {
                 Operator::CallIndirect { .. } => true,
                 _ => false,
             };
+            results += called(operator, module).map_or(0, |ty| ty.results().len());
         }
         operators.finish().map_err(invalid)?;
         let room = limits::ADDED_BYTES.min(limits::INSTRUMENTED_BYTES.saturating_sub(grown));
@@ -233,6 +234,7 @@ pub(super) fn validate(module: &Module<'_>) -> Result<Vec<BodyFacts>, Refusal> {
         grown += more;
         words += height * if vectors { 2 } else { 1 };
         words += (body.range().len() / limits::BODY_BYTES_PER_WORD) as u32;
+        words += ((edges + results) / limits::MADE_PER_WORD) as u32;
         facts.push(BodyFacts { frame_words: words, calls, returns, insertions: plan.insertions });
         allocations = function.into_allocations();
     }
@@ -256,10 +258,6 @@ fn carried(operator: &Operator<'_>, function: &FuncValidator<ValidatorResources>
     };
     // A condition or an index that lies on values has to pass as they do.
     let with_condition = |values: usize| if values > 0 { values + 1 } else { 0 };
-    let called = |ty: Option<&FuncType>| {
-        let values = ty.map_or(0, |ty| ty.params().len() + ty.results().len());
-        values.saturating_sub(limits::FREE_ARGUMENTS)
-    };
     match *operator {
         Operator::Block { blockty } | Operator::Loop { blockty } => params(blockty),
         // Without an `else`, settling may add one.
@@ -273,14 +271,23 @@ fn carried(operator: &Operator<'_>, function: &FuncValidator<ValidatorResources>
         }
         Operator::Return => 1 + label(function.control_stack_height() - 1),
         Operator::Select | Operator::TypedSelect { .. } => 1,
-        Operator::Call { function_index } => {
-            let defined = function_index.checked_sub(module.imported_functions);
-            let ty = defined.and_then(|defined| module.functions.get(defined as usize));
-            called(ty.and_then(|&ty| module.types.get(ty as usize)))
-        }
-        Operator::CallIndirect { type_index, .. } => called(module.types.get(type_index as usize)),
+        Operator::Call { .. } | Operator::CallIndirect { .. } => called(operator, module)
+            .map_or(0, |ty| (ty.params().len() + ty.results().len()).saturating_sub(limits::FREE_ARGUMENTS)),
         _ => 0,
     }
+}
+
+/// The type of the function that an operator calls, if the module defines it or a table has it.
+fn called<'a>(operator: &Operator<'_>, module: &'a Module<'_>) -> Option<&'a FuncType> {
+    let index = match *operator {
+        Operator::Call { function_index } => {
+            let defined = function_index.checked_sub(module.imported_functions)?;
+            *module.functions.get(defined as usize)?
+        }
+        Operator::CallIndirect { type_index, .. } => type_index,
+        _ => return None,
+    };
+    module.types.get(index as usize)
 }
 
 /// Words of a value.

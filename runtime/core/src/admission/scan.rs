@@ -133,6 +133,11 @@ impl<'a> Scan<'a> {
                 }
                 for group in types.clone().into_iter_with_offsets() {
                     let (offset, group) = group?;
+                    // The section counts a group of types as one.
+                    let count = self.types.len() as u32;
+                    if !self.count("types", count.saturating_add(group.types().len() as u32), limits::TYPES, offset) {
+                        return Ok(());
+                    }
                     for ty in group.into_types() {
                         let function = match ty.composite_type.inner {
                             CompositeInnerType::Func(function) if !ty.composite_type.shared => Some(function),
@@ -246,7 +251,7 @@ impl<'a> Scan<'a> {
                     let (offset, export) = export?;
                     if export.name.starts_with(RESERVED_PREFIX) {
                         self.find(
-                            format!("the export {:?} begins with the reserved `{RESERVED_PREFIX}`", export.name),
+                            format!("the export {:?} begins with the reserved `{RESERVED_PREFIX}`", short(export.name)),
                             offset,
                         );
                     }
@@ -319,9 +324,13 @@ impl<'a> Scan<'a> {
     }
 
     fn import(&mut self, module: &str, name: &str, ty: TypeRef, offset: usize) {
+        let shown = (short(module), short(name));
         let TypeRef::Func(type_index) = ty else {
             self.find(
-                format!("imports {module:?} {name:?}, which is not a function: only WASI functions can be imported"),
+                format!(
+                    "imports {:?} {:?}, which is not a function: only WASI functions can be imported",
+                    shown.0, shown.1
+                ),
                 offset,
             );
             return;
@@ -330,7 +339,10 @@ impl<'a> Scan<'a> {
         let function = (module == WASI_MODULE).then(|| Function::from_name(name)).flatten();
         let Some(function) = function else {
             self.find(
-                format!("imports {name:?} from {module:?}: only the functions of {WASI_MODULE} can be imported"),
+                format!(
+                    "imports {:?} from {:?}: only the functions of {WASI_MODULE} can be imported",
+                    shown.1, shown.0
+                ),
                 offset,
             );
             return;
@@ -349,7 +361,7 @@ impl<'a> Scan<'a> {
             expected(function.params(), ty.params()) && expected(function.result().as_slice(), ty.results())
         });
         if !right {
-            self.find(format!("imports {name:?} with a signature that is not that of {WASI_MODULE}"), offset);
+            self.find(format!("imports {:?} with a signature that is not that of {WASI_MODULE}", shown.1), offset);
         }
         if !self.imports.contains(&function) {
             self.imports.push(function);
@@ -519,6 +531,11 @@ impl<'a> Scan<'a> {
             warnings,
         })
     }
+}
+
+/// The beginning of a name, for a message: names have up to 100,000 bytes.
+fn short(name: &str) -> &str {
+    &name[..name.floor_char_boundary(120)]
 }
 
 /// The name of an operator that changes what a state image does not hold.

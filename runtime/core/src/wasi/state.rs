@@ -28,9 +28,10 @@ use core::fmt;
 
 use super::rights;
 use super::tree::{
-    Area, Content, DirectoryEntry, Entries, FIRST_FREE, FileType, JOB_LIMITS, MAX_NAME, Mount, Node, OUT, ROOT, TMP,
+    Area, Content, DirectoryEntry, Entries, FIRST_FREE, FileType, JOB_LIMITS, MAX_LINKS, MAX_NAME, Mount, Node, OUT,
+    ROOT, TMP,
 };
-use super::{Config, Descriptor, FDFLAGS_ALL, Files, MAX_PATH, Wasi};
+use super::{Config, Descriptor, FDFLAGS_ALL, Files, MAX_PATH, STREAM_BYTES, Wasi};
 use crate::tree::PAGE_BYTES;
 
 /// Bytes that the WASI state takes in a state image.
@@ -161,6 +162,7 @@ impl Wasi {
             || descriptors > self.config.open_files as usize
             || !(FIRST_FREE..=1 << 32).contains(&self.tree.next_inode)
             || self.tree.next_serial >= MAX_SERIAL
+            || self.random > STREAM_BYTES
         {
             return None;
         }
@@ -239,7 +241,10 @@ impl Wasi {
         let mut directories = 0;
         for (inode, node) in nodes {
             let is_linked = node.links > 0;
-            if node.links != links.get(inode).copied().unwrap_or(0) || !(is_linked || self.is_open(*inode)) {
+            if node.links > MAX_LINKS
+                || node.links != links.get(inode).copied().unwrap_or(0)
+                || !(is_linked || self.is_open(*inode))
+            {
                 return None;
             }
             if let Content::Directory { entries, .. } = &node.content {

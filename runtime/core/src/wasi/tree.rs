@@ -51,7 +51,7 @@ pub(super) const JOB_LIMITS: TreeLimits = TreeLimits { inodes: 2048, entries: 20
 pub(super) const MAX_NAME: usize = 255;
 
 /// The most links to a file.
-const MAX_LINKS: u32 = 1000;
+pub(super) const MAX_LINKS: u32 = 1000;
 
 /// What a node is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

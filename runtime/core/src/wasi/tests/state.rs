@@ -129,6 +129,31 @@ fn directories_that_hang_from_nothing_or_from_themselves_are_refused() {
 }
 
 #[test]
+fn what_a_guest_cannot_reach_is_refused_beyond_its_limit() {
+    let linked = |links: u32| {
+        let mut image = Image::new(17, links.into(), 3, 1);
+        image.directory(3, 1, 1, links);
+        for serial in 0..links {
+            image.entry(16, serial.into(), &std::format!("{serial:04}"));
+        }
+        // An empty file in `/out`.
+        image.directory(4, 1, 1, 0).long(16).word(4).word(links).long(0).long(0).long(0).long(0);
+        image.descriptor(3, 1).restore()
+    };
+    assert!(linked(1000).is_ok());
+    assert!(linked(1001).is_err(), "more links than a file can have");
+
+    let used = |random: u64| {
+        let mut image = Image::new(16, 0, 2, 1);
+        image.0[8..16].copy_from_slice(&random.to_le_bytes());
+        image.directory(3, 1, 1, 0).directory(4, 1, 1, 0).descriptor(3, 1).restore()
+    };
+    let all = 64 * ((1 << 32) - 1);
+    assert!(used(all).is_ok());
+    assert!(used(all + 1).is_err(), "more randomness than there is");
+}
+
+#[test]
 fn removed_directories_that_point_at_each_other_do_no_harm() {
     let mut image = Image::new(18, 0, 4, 3);
     image.directory(3, 1, 1, 0).directory(4, 1, 1, 0).directory(16, 0, 17, 0).directory(17, 0, 16, 0);
