@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use fedmkt_core::manifest::RELEASE;
 use fedmkt_core::roots::StateRoot;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
@@ -37,9 +38,11 @@ enum Place {
     Unnamed { folder: PathBuf, images: BTreeMap<u64, Unnamed> },
 }
 
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Journal {
+    /// Of the replayer, as which all this was computed.
+    release: String,
     /// State roots at the ends of the segments so far.
     segments: Vec<StateRoot>,
     /// Sorted by steps.
@@ -51,6 +54,12 @@ struct Journal {
 struct Checkpoint {
     steps: u64,
     root: StateRoot,
+}
+
+impl Journal {
+    fn new() -> Self {
+        Self { release: RELEASE.into(), segments: Vec::new(), checkpoints: Vec::new() }
+    }
 }
 
 impl Checkpoints {
@@ -65,10 +74,11 @@ impl Checkpoints {
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        // A journal that cannot be read costs the work done so far, not the run.
+        // A journal that cannot be read, or of another release, costs the work done so far, not the run.
         let journal = fs::read(folder.join(JOURNAL)).ok().and_then(|json| serde_json::from_slice(&json).ok());
+        let journal = journal.filter(|journal: &Journal| journal.release == RELEASE);
         let place = Place::Folder { folder: folder.to_owned(), _lock: lock };
-        let mut this = Self { place, journal: journal.unwrap_or_default() };
+        let mut this = Self { place, journal: journal.unwrap_or_else(Journal::new) };
         this.remove_strays()?;
         Ok(Some(this))
     }
@@ -77,7 +87,7 @@ impl Checkpoints {
     /// gone with this value.
     pub fn unnamed(folder: &Path) -> Self {
         let place = Place::Unnamed { folder: folder.to_owned(), images: BTreeMap::new() };
-        Self { place, journal: Journal::default() }
+        Self { place, journal: Journal::new() }
     }
 
     fn remove_strays(&mut self) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use cid::Cid;
-use fedmkt_core::manifest::{Manifest, ManifestError};
+use fedmkt_core::manifest::{Manifest, ManifestError, RELEASE};
 use fedmkt_core::roots::{Hash, JobRoot};
 use fedmkt_store::job::{JobDrive, JobError};
 use fedmkt_store::{BlockStore, NotACid, StoreError, car};
@@ -112,5 +112,37 @@ impl Job {
     /// The root of the drive.
     pub fn root(&self) -> JobRoot {
         JobRoot(self.drive.root.0)
+    }
+}
+
+/// What a job's runs are is not said by the release of the replayer that this program computes as.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OtherRelease {
+    /// The job names another.
+    #[error(
+        "job {job} is for release {named:?} of the replayer, and this program computes as {RELEASE} does: use the version of \
+         fedmkt that does as {named:?}, or ask the sponsor to publish the job anew"
+    )]
+    Named {
+        /// The job.
+        job: Cid,
+        /// The release that it names.
+        named: String,
+    },
+    /// It has a reward, for which verifiers must know what a run is, and names none.
+    #[error("job {0} has a reward and names no release of the replayer: publish it anew with `fedmkt publish`")]
+    Missing(Cid),
+}
+
+/// Checks that runs of a job are what this program computes.
+///
+/// # Errors
+/// When they are not.
+pub fn check_release(job: Cid, manifest: &Manifest) -> Result<(), OtherRelease> {
+    match &manifest.machine.release {
+        Some(named) if named != RELEASE => Err(OtherRelease::Named { job, named: named.clone() }),
+        None if manifest.reward.is_some() => Err(OtherRelease::Missing(job)),
+        _ => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ use fedmkt_core::roots::{DataRoot, RunId, StateRoot};
 use fedmkt_core::trace::Level;
 
 use crate::checkpoint::Checkpoints;
-use crate::job::Job;
+use crate::job::{Job, OtherRelease, check_release};
 use crate::packed::Packed;
 use crate::worker::{CodeCache, Limits, Program, Reason, Setup, Worker, WorkerError};
 
@@ -40,6 +40,9 @@ pub enum TrainingError {
     /// The worker process gives no answer, or one that ends the run.
     #[error(transparent)]
     Worker(#[from] WorkerError),
+    /// Runs of the job are not what this program computes.
+    #[error(transparent)]
+    Release(#[from] OtherRelease),
     /// A checkpoint cannot be written.
     #[error("cannot write a checkpoint: {0}")]
     Checkpoint(#[from] io::Error),
@@ -94,6 +97,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When it cannot be started, or something is refused.
     pub fn worker(&self) -> Result<Worker, TrainingError> {
+        check_release(self.job.cid, &self.job.manifest)?;
         let setup = Setup {
             job: &self.job.drive,
             capsule: self.capsule,

@@ -131,7 +131,8 @@ impl Subject {
         if job.root() != body.job_root {
             return Err(SubjectError::OtherJob { claimed: body.job_root, found: job.root() });
         }
-        if job.manifest.steps_per_segment != body.trace.steps_per_segment {
+        let trace = &body.trace;
+        if job.manifest.steps_per_segment != trace.steps_per_segment || trace.steps > job.manifest.limits.steps {
             return Err(SubjectError::Inconsistent(receipt));
         }
         Ok(Self { receipt, envelope, body, job })

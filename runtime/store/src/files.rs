@@ -19,6 +19,16 @@ const MAX_FOLDER_DEPTH: usize = 64;
 /// The most bytes of a folder's block before IPFS would shard it, which is not supported.
 const MAX_FOLDER_BYTES: usize = 256 << 10;
 
+/// A file has at most a block for every so many bytes, and [`FREE_BLOCKS`]: each takes as long to read, however short it is, and the
+/// same few can stand in a file without end. Kubo cuts into 256 KiB or more.
+const LEAST_BLOCK_BYTES: u64 = 1 << 10;
+
+/// Blocks of a file that may be short, and those that only have links.
+const FREE_BLOCKS: u64 = 1 << 10;
+
+/// The most links of all folders that are open at once while a tree is visited, one within the other.
+const MAX_OPEN_LINKS: usize = 1 << 17;
+
 /// Adds a file from a stream.
 ///
 /// # Errors
@@ -253,12 +263,16 @@ pub struct FileReader<'a, S> {
     at: usize,
     /// Bytes that are still allowed.
     left: u64,
+    /// Bytes and blocks that were read.
+    read: u64,
+    blocks: u64,
 }
 
 impl<'a, S: BlockStore> FileReader<'a, S> {
     /// The file with this CID; reading fails after `most_bytes`.
     pub fn new(store: &'a S, cid: &Cid, most_bytes: u64) -> Self {
-        Self { store, root: *cid, open: vec![(*cid, None, 0)], block: Vec::new(), at: 0, left: most_bytes }
+        let open = vec![(*cid, None, 0)];
+        Self { store, root: *cid, open, block: Vec::new(), at: 0, left: most_bytes, read: 0, blocks: 0 }
     }
 
     /// The next bytes of the file; empty at its end.
@@ -270,6 +284,11 @@ impl<'a, S: BlockStore> FileReader<'a, S> {
         self.at = 0;
         while let Some((cid, expected, depth)) = self.open.pop() {
             let malformed = |what: &str| StoreError::Malformed { cid, what: what.into() };
+            self.blocks += 1;
+            if self.blocks > FREE_BLOCKS + self.read / LEAST_BLOCK_BYTES {
+                let what = "is a file of blocks that are too short".into();
+                return Err(StoreError::Malformed { cid: self.root, what });
+            }
             let block = self.store.get(&cid)?;
             let content = if cid.codec() == RAW {
                 if expected.is_some_and(|expected| expected != block.len() as u64) {
@@ -296,6 +315,7 @@ impl<'a, S: BlockStore> FileReader<'a, S> {
                 return Err(StoreError::TooMuch { cid: self.root, what: Counted::Bytes, most: self.left });
             }
             self.left -= content.len() as u64;
+            self.read += content.len() as u64;
             if !content.is_empty() {
                 self.block = content;
                 break;
@@ -356,14 +376,15 @@ pub fn visit_tree<E: From<StoreError>>(
     root: &Cid,
     mut visit: impl FnMut(TreeEntry<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    visit_below(store, root, &mut String::new(), 0, &mut visit)
+    visit_below(store, root, &mut String::new(), (0, 0), &mut visit)
 }
 
+/// `depth` folders are open, which have so many `links` together.
 fn visit_below<E: From<StoreError>>(
     store: &impl BlockStore,
     cid: &Cid,
     path: &mut String,
-    depth: usize,
+    (depth, links): (usize, usize),
     visit: &mut impl FnMut(TreeEntry<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let malformed = |what: &str| StoreError::Malformed { cid: *cid, what: what.into() };
@@ -385,6 +406,12 @@ fn visit_below<E: From<StoreError>>(
     if !node.links.is_sorted_by(|one, other| one.name < other.name) {
         return Err(malformed("is a folder with names that are not sorted, or there twice").into());
     }
+    let links = links + node.links.len();
+    if links > MAX_OPEN_LINKS {
+        return Err(malformed("is a folder with too many entries, or within too many of them").into());
+    }
+    // Up to 64 blocks would be there at once.
+    drop(block);
     visit(TreeEntry { path, cid: *cid, file_bytes: None })?;
     let end = path.len();
     for link in &node.links {
@@ -392,7 +419,7 @@ fn visit_below<E: From<StoreError>>(
             path.push('/');
         }
         path.push_str(&link.name);
-        visit_below(store, &link.cid, path, depth + 1, visit)?;
+        visit_below(store, &link.cid, path, (depth + 1, links), visit)?;
         path.truncate(end);
     }
     Ok(())

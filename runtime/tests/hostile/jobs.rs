@@ -3,7 +3,7 @@
 use std::fs;
 
 use cid::Cid;
-use fedmkt_core::manifest::{Manifest, ResultFile};
+use fedmkt_core::manifest::{Manifest, RELEASE, ResultFile};
 use fedmkt_core::unixfs::RAW;
 use fedmkt_store::{BlockStore, DAG_CBOR, FolderStore, car, files, put_value};
 use fedmkt_test_kit::dag_pb::{put_block, put_file, put_folder};
@@ -56,6 +56,21 @@ fn a_job_that_asks_for_the_impossible_is_refused_with_the_field_that_does() {
 }
 
 #[test]
+fn a_job_whose_runs_another_release_defines_is_refused() {
+    let named = |release: &str| {
+        let client = Client::new();
+        let job = client.publish(&support::trainer(), |manifest| manifest.machine.release = Some(release.into()));
+        (client.run(&job.to_string()), client)
+    };
+    assert_eq!(named(RELEASE).0.code, Some(0));
+    for release in ["fedmkt-0.1", "fedmkt-9.9", "FEDMKT", "\u{202e}"] {
+        let (done, client) = named(release);
+        refused(&done, &format!("is for release {release:?} of the replayer"));
+        nothing_was_done(&client);
+    }
+}
+
+#[test]
 fn results_cannot_be_named_so_that_they_lie_elsewhere() {
     for name in ["../x", "..", ".", "", "/etc/x", "a/b", "a\\b", "a\0b", "a\nb", &"x".repeat(256)] {
         let client = Client::new();
@@ -98,6 +113,20 @@ fn a_module_of_a_gigabyte_is_refused_before_it_is_read() {
         (0..2).fold((part, 1u64 << 20), |(cid, bytes), _| (repeated(&store, &cid, bytes, 1 << 15), bytes << 15));
     let job = client.publish(&support::trainer(), |manifest| manifest.model = model.0).to_string();
     refused(&client.run(&job), "no class is large enough");
+    // A model of 8 MiB, each byte of which is a block.
+    let crumb = put_block(&store, RAW, b"1");
+    let crumbs = repeated(&store, &repeated(&store, &crumb, 1, 1 << 12), 1 << 12, 1 << 11);
+    let job = client.publish(&support::trainer(), |manifest| manifest.model = crumbs).to_string();
+    refused(&client.run(&job), "blocks that are too short");
+    // Folders in folders, each of which has to be looked at while those above it are open.
+    let crowded = (0..4).fold(crumb, |below, _| {
+        let names: Vec<String> = (0..40_000).map(|number| format!("{number:05}")).collect();
+        let entry = |(index, name): (usize, &'_ String)| (name.clone(), if index == 0 { below } else { crumb });
+        let entries: Vec<(String, Cid)> = names.iter().enumerate().map(entry).collect();
+        put_folder(&store, &entries.iter().map(|(name, cid)| (name.as_str(), *cid)).collect::<Vec<_>>())
+    });
+    let job = client.publish(&support::trainer(), |manifest| manifest.model = crowded).to_string();
+    refused(&client.run(&job), "too many of them");
     // Folders in folders: 2^60 files.
     let folder =
         (0..60).fold(put_block(&store, RAW, b"1"), |below, _| put_folder(&store, &[("a", below), ("b", below)]));

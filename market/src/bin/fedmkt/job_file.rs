@@ -76,7 +76,6 @@ struct ResultTable {
 #[serde(deny_unknown_fields)]
 struct MachineTable {
     class: SizeClass,
-    release: Option<String>,
 }
 
 /// Kinds and their fields stand side by side, so that a field of another kind is a finding and not a riddle.
@@ -162,10 +161,7 @@ impl JobFile {
                 .collect(),
             disclosure,
             sponsor: self.sponsor.or(sponsor),
-            machine: Machine {
-                release: Some(self.machine.release.unwrap_or_else(|| RELEASE.into())),
-                class: self.machine.class,
-            },
+            machine: Machine { release: Some(RELEASE.into()), class: self.machine.class },
             reward: self.reward.map(|reward| Reward {
                 chain_id: reward.chain_id,
                 market: reward.market,

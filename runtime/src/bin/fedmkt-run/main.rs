@@ -17,7 +17,7 @@ use fedmkt_runtime::finish::{Receipt, finish};
 use fedmkt_runtime::grant::{Grant, GrantError};
 use fedmkt_runtime::home::Home;
 use fedmkt_runtime::identity::Identity;
-use fedmkt_runtime::job::{Job, LoadError};
+use fedmkt_runtime::job::{Job, LoadError, check_release};
 use fedmkt_runtime::message::{note, printable, sentence};
 use fedmkt_runtime::passphrase::passphrase;
 use fedmkt_runtime::policy::Policy;
@@ -78,6 +78,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     let folder = FolderStore::new(arguments.store.clone().unwrap_or_else(|| home.path().join("store")));
     let store = arguments.backends.before(folder).or_exit(Exit::Host)?;
     let job = Job::load(&arguments.job, &store, &home).map_err(|error| (exit_of_load(&error), error.into()))?;
+    check_release(job.cid, &job.manifest).or_exit(Exit::Job)?;
     let (name, path) = &arguments.grant;
     if *name != job.manifest.data.name {
         let needed = &job.manifest.data.name;
@@ -159,6 +160,7 @@ fn exit_of_training(error: &TrainingError) -> Exit {
         TrainingError::Worker(
             WorkerError::Cannot(Reason::Host | Reason::Image, _)
             | WorkerError::TooLong { .. }
+            | WorkerError::TooLarge(_)
             | WorkerError::Died(_)
             | WorkerError::Nonsense(_)
             | WorkerError::NotIsolated(_),

@@ -9,7 +9,7 @@ use cid::Cid;
 use fedmkt_core::manifest::Disclosure;
 use fedmkt_runtime::home::Home;
 use fedmkt_runtime::identity::Identity;
-use fedmkt_runtime::job::Reference;
+use fedmkt_runtime::job::{Reference, check_release};
 use fedmkt_runtime::packed::Packed;
 use fedmkt_runtime::passphrase::passphrase;
 use fedmkt_store::{FolderStore, car};
@@ -35,6 +35,7 @@ impl Inputs {
         let store = FolderStore::new(arguments.store.clone().unwrap_or_else(|| home.path().join("store")));
         let receipt = receipt(&arguments.receipt, &store)?;
         let subject = Subject::load(receipt, &store, &home).map_err(|error| Ended(exit_of(&error), error.into()))?;
+        check_release(subject.job.cid, &subject.job.manifest).or_exit(Exit::Inconclusive)?;
         let work = tempfile::Builder::new().prefix("verify-").tempdir_in(home.path()).or_exit(Exit::Host)?;
         let data = match (&arguments.grant, &arguments.capsule) {
             (Some((name, path)), _) => {

@@ -47,17 +47,15 @@ pub fn image(arguments: &arguments::Image) -> Outcome<Image> {
 /// The image for steps of a job that names this release. Another one may show the same states, but makes other hashes.
 pub fn image_of(arguments: &arguments::Image, release: Option<&str>) -> Outcome<Image> {
     let image = image(arguments)?;
-    if let Some(name) = release {
-        let path = image.path().display();
-        match Release::named(name) {
-            None => eprintln!("Note: the job names the replayer's release {name:?}, which this program does not know."),
-            Some(release) if release.sha256 == image.sha256() => {}
-            Some(release) => eprintln!(
-                "Note: {path} is not the image of the replayer's release {name}, which the job names: machine hashes will \
-                 differ. {} makes that one.",
-                release.compiler
-            ),
-        }
+    // A job of another release than this program's does not get here.
+    if let Some(release) = release.and_then(Release::named).filter(|release| release.sha256 != image.sha256()) {
+        eprintln!(
+            "Note: {} is not the image of the replayer's release {}, which the job names: machine hashes will differ. {} makes \
+             that one.",
+            image.path().display(),
+            release.name,
+            release.compiler
+        );
     }
     Ok(image)
 }
