@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -181,6 +181,50 @@ fn main() {
                 all.push(part);
             }
             true
+        }
+        "take memory and give up the right to write it" => {
+            for _ in 0..512 {
+                let Some(part) = map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, 1 << 26, None) else {
+                    std::process::exit(1);
+                };
+                // SAFETY: it is so long, and nothing else is there.
+                unsafe { std::slice::from_raw_parts_mut(part.cast_mut(), 1 << 26).fill(1) };
+                // SAFETY: nothing writes to it any more.
+                if unsafe { libc::mprotect(part.cast_mut().cast(), 1 << 26, libc::PROT_READ) } != 0 {
+                    std::process::exit(1);
+                }
+            }
+            true
+        }
+        "move the place from which code is read" => {
+            take_request(&channel);
+            send(&opened(true)).expect("sent");
+            let mut code = take_request(&channel);
+            code.write_all(&vec![1; 1 << 20]).expect("written");
+            send(&encode(&"Done")).expect("sent");
+            // Until the host asks for the next thing, which would be read here.
+            let mut first = [0];
+            while rustix::net::recv(&channel, &mut first[..], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_err() {
+                code.rewind().expect("it may");
+            }
+            false
+        }
+        "write another image" => {
+            take_request(&channel);
+            send(&opened(false)).expect("sent");
+            loop {
+                let (packet, files) = take(&channel);
+                match files.first() {
+                    Some(file) => {
+                        file.set_len(1 << 29).expect("it may");
+                        send(&encode(&"Done")).expect("sent");
+                    }
+                    None if packet.windows(5).any(|part| part == b"Begin") => {
+                        send(&at(0, Status::Running)).expect("sent");
+                    }
+                    None => send(&encode(&BTreeMap::from([("Root", StateRoot([0; 32]))]))).expect("sent"),
+                }
+            }
         }
         "say nothing later" => {
             take_request(&channel);

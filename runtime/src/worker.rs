@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,7 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fedmkt_core::image::{Header, ResultCommitment, Status};
+use fedmkt_core::image::{Header, Layout, ResultCommitment, Status};
 use fedmkt_core::inputs::{self, Identity};
 use fedmkt_core::manifest::Manifest;
 use fedmkt_core::pack::Pack;
@@ -48,6 +49,12 @@ const NAME: &str = "fedmkt-worker";
 
 /// Memory beside the guest's, in bytes: the engine, compiling, hashing.
 pub const OWN_BYTES: u64 = 3 << 30;
+
+/// The most bytes of compiled code, for which there is more memory: what cannot be written is not counted by the system's limit.
+const CODE_BYTES: u64 = 1 << 29;
+
+/// How often the host looks how much memory a worker has that does not answer.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How long the host waits for what is not a step of the trainer.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +117,9 @@ pub enum WorkerError {
         /// The limit.
         limit: Duration,
     },
+    /// It has more memory than its job needs.
+    #[error("the worker process has {} MiB of memory, more than it may: it was ended, there is no result", .0 >> 20)]
+    TooLarge(u64),
     /// It is gone.
     #[error("the worker process died ({0}): there is no result")]
     Died(String),
@@ -178,6 +188,10 @@ pub struct Worker {
     last_words: Arc<Mutex<Vec<u8>>>,
     limits: Limits,
     step_limit: Duration,
+    /// The most bytes of memory that it may have.
+    most_memory: u64,
+    /// Bytes of a state image.
+    image_bytes: u64,
     most_steps: u64,
     /// The most bytes of each result.
     most_results: Vec<u64>,
@@ -271,6 +285,8 @@ impl Worker {
             last_words,
             limits: setup.limits,
             step_limit: Duration::from_secs(limits.step_seconds),
+            most_memory: data_bytes + CODE_BYTES,
+            image_bytes: Layout::of(limits).total_bytes(),
             most_steps: limits.steps,
             most_results: setup.manifest.results.iter().map(|result| result.most_bytes).collect(),
             identity,
@@ -384,12 +400,19 @@ impl Worker {
     /// Writes the present state's image to a file, which is empty.
     ///
     /// # Errors
-    /// When the worker gives no answer, or the disk is full.
+    /// When the worker gives no answer, or writes a file that is no image, or the disk is full.
     pub fn write_image(&mut self, file: &File) -> Result<(), WorkerError> {
         match self.ask("writing a checkpoint", self.limits.service, &Request::Image, &[file.as_fd()])? {
-            Reply::Done => Ok(()),
-            other => Err(self.nonsense(&other)),
+            Reply::Done => {}
+            other => return Err(self.nonsense(&other)),
         }
+        let bytes = file.metadata().map_err(|error| WorkerError::File("look at a checkpoint", error))?.len();
+        if bytes == self.image_bytes {
+            return Ok(());
+        }
+        // What it fills the disk with is not kept.
+        let _ = file.set_len(0);
+        Err(self.ended(format!("a state image of {bytes} bytes, not {}", self.image_bytes)))
     }
 
     /// The content of a result of a run that is done.
@@ -398,8 +421,8 @@ impl Worker {
     /// When the worker gives no answer, or another content than it committed to.
     pub fn result(&mut self, index: usize, committed: &ResultCommitment) -> Result<Vec<u8>, WorkerError> {
         let request = Request::Result { index: index as u64 };
-        let content =
-            self.written("writing a result", &request, |file| read(file, committed.size.saturating_add(1)))?;
+        let most = committed.size.saturating_add(1);
+        let content = self.written("writing a result", &request, |file| Written::new(file, most).whole())?;
         if commitment(&content) != *committed {
             return Err(self.ended("a result that is not the one in its header".into()));
         }
@@ -412,7 +435,7 @@ impl Worker {
     /// When the worker gives no answer.
     pub fn peek(&mut self, name: &str, most_bytes: u64) -> Result<Vec<u8>, WorkerError> {
         let request = Request::Peek { name: name.into(), most: most_bytes };
-        self.written("reading a file", &request, |file| read(file, most_bytes))
+        self.written("reading a file", &request, |file| Written::new(file, most_bytes).whole())
     }
 
     /// Asks the worker to write to a file, and reads that.
@@ -420,14 +443,14 @@ impl Worker {
         &mut self,
         what: &'static str,
         request: &Request,
-        read: impl FnOnce(&mut File) -> io::Result<T>,
+        read: impl FnOnce(&File) -> io::Result<T>,
     ) -> Result<T, WorkerError> {
         let file_error = |error| WorkerError::File("use a temporary file", error);
         let mut scratch = self.scratch.take().map_or_else(tempfile::tempfile, Ok).map_err(file_error)?;
         let emptied = scratch.set_len(0).and_then(|()| scratch.rewind());
         emptied.map_err(file_error)?;
         let content = match self.ask(what, self.limits.service, request, &[scratch.as_fd()]) {
-            Ok(Reply::Done) => scratch.rewind().and_then(|()| read(&mut scratch)).map_err(file_error),
+            Ok(Reply::Done) => read(&scratch).map_err(file_error),
             Ok(other) => Err(self.nonsense(&other)),
             Err(error) => Err(error),
         };
@@ -480,13 +503,20 @@ impl Worker {
     fn reply(&mut self, what: &'static str, limit: Duration) -> Result<Reply, WorkerError> {
         let deadline = Instant::now() + limit;
         loop {
+            let memory = self.memory();
+            if memory > self.most_memory {
+                self.end();
+                return Err(WorkerError::TooLarge(memory));
+            }
             let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            let wait = left.min(LOOK);
+            let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() };
             match rustix::event::poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Some(&timeout)) {
-                Ok(0) => {
+                Ok(0) if left.is_zero() => {
                     self.end();
                     return Err(WorkerError::TooLong { what, limit });
                 }
+                Ok(0) => {}
                 Ok(_) => break,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(self.died(&error.into())),
@@ -497,6 +527,14 @@ impl Worker {
             Err(error) if error.kind() == io::ErrorKind::Other => Err(self.ended(error.to_string())),
             Err(error) => Err(self.died(&error)),
         }
+    }
+
+    /// Bytes of memory that it has and no file has; 0 if the system does not tell.
+    fn memory(&self) -> u64 {
+        let pages = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap_or_default();
+        let mut pages = pages.split(' ').skip(1).map(|pages| pages.parse::<u64>().unwrap_or(0));
+        let (resident, of_files) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
+        resident.saturating_sub(of_files) * rustix::param::page_size() as u64
     }
 
     fn nonsense(&mut self, reply: &Reply) -> WorkerError {
@@ -543,11 +581,34 @@ fn commitment(content: &[u8]) -> ResultCommitment {
     ResultCommitment { size, root, cid: cid.finish() }
 }
 
-/// What is in a file, at most so many bytes.
-fn read(file: &mut File, most_bytes: u64) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    file.take(most_bytes).read_to_end(&mut content)?;
-    Ok(content)
+/// What a worker has written to a file, from its beginning: it shares the place where the descriptor stands, and can move it.
+struct Written<'a> {
+    file: &'a File,
+    at: u64,
+    most: u64,
+}
+
+impl<'a> Written<'a> {
+    /// At most so many bytes of it.
+    fn new(file: &'a File, most: u64) -> Self {
+        Self { file, at: 0, most }
+    }
+
+    fn whole(mut self) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        self.read_to_end(&mut content)?;
+        Ok(content)
+    }
+}
+
+impl Read for Written<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.most - self.at).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(left);
+        let read = self.file.read_at(&mut buffer[..wanted], self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// Passes a worker's standard error on, made safe for terminals, and keeps its end.
@@ -591,13 +652,22 @@ impl CodeCache {
         Some(file)
     }
 
-    fn seal(&self, path: &Path, code: &mut File) -> io::Result<()> {
+    fn seal(&self, path: &Path, code: &File) -> io::Result<()> {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update_reader(&mut *code)?;
-        code.rewind()?;
+        // Once: what is sealed is what is kept, whatever the worker writes meanwhile.
+        let mut code = Written::new(code, CODE_BYTES);
+        let mut buffer = vec![0; 1 << 16];
         atomic_file::replace(path, |file| {
-            file.write_all(hasher.finalize().as_bytes())?;
-            io::copy(code, file)
+            file.write_all(&[0; SEAL_BYTES as usize])?;
+            loop {
+                let bytes = match code.read(&mut buffer)? {
+                    0 => break,
+                    read => &buffer[..read],
+                };
+                hasher.update(bytes);
+                file.write_all(bytes)?;
+            }
+            file.write_all_at(hasher.finalize().as_bytes(), 0)
         })?;
         Ok(())
     }

@@ -116,6 +116,36 @@ fn a_worker_cannot_take_all_memory() {
 }
 
 #[test]
+fn a_worker_cannot_take_memory_that_the_system_does_not_count() {
+    let error = Setting::new().attempt("take memory and give up the right to write it");
+    assert!(matches!(error, WorkerError::TooLarge(bytes) if bytes < 8 << 30), "{error}");
+}
+
+#[test]
+fn a_worker_that_moves_about_in_what_it_wrote_holds_nobody() {
+    let setting = Setting::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let attempt = "move the place from which code is read";
+    let cache = Some(CodeCache { folder: folder.path().into(), key: [1; 32] });
+    let session = Session { cache, ..setting.session(attempt) };
+    session.worker().expect("the code is read once and kept");
+    let kept: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").collect();
+    let bytes = kept[0].as_ref().expect("a file").metadata().expect("its length").len();
+    assert_eq!((kept.len(), bytes), (1, (1 << 20) + 32));
+}
+
+#[test]
+fn an_image_that_is_too_long_is_not_kept() {
+    let setting = Setting::new();
+    let mut worker = setting.session("write another image").worker().expect("it opens");
+    worker.begin().expect("it begins");
+    let file = tempfile::tempfile().expect("a file");
+    let error = worker.write_image(&file).expect_err("it is too long");
+    assert!(matches!(error, WorkerError::Nonsense(_)), "{error}");
+    assert_eq!(file.metadata().expect("its length").len(), 0);
+}
+
+#[test]
 fn a_worker_cannot_fill_the_disk() {
     let setting = Setting::new();
     let folder = tempfile::tempdir().expect("a folder");

@@ -17,6 +17,10 @@ use crate::written_pages::WrittenPages;
 /// The most bytes of a file that a worker may write to: above every state image and every compiled module.
 const FILE_BYTES: u64 = 1 << 30;
 
+/// Addresses beside those of the memory that it may write: those that are set apart for a guest's memory, twice when one run follows
+/// another, drives and code. The tables for them take a five-hundredth.
+const ADDRESS_BYTES: u64 = 16 << 30;
+
 /// Descriptors: the channel, standard streams, and a few files at a time.
 const DESCRIPTORS: u64 = 32;
 
@@ -69,8 +73,7 @@ pub fn lock_in(data_bytes: u64, counts_pages: bool) -> io::Result<(Walls, Option
     // What one thread has open while it locks itself in, another one would close.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    // SAFETY: nothing in this process uses a descriptor above the standard ones yet.
-    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    close_descriptors()?;
     // Before the next call, after which only root opens what tells about the memory of this process.
     let written = if counts_pages { WrittenPages::open() } else { None };
     // Nobody but root may look into the memory of this process, and no core of it is written.
@@ -81,6 +84,7 @@ pub fn lock_in(data_bytes: u64, counts_pages: bool) -> io::Result<(Walls, Option
         (Resource::Nofile, DESCRIPTORS),
         (Resource::Fsize, FILE_BYTES),
         (Resource::Data, data_bytes),
+        (Resource::As, data_bytes + ADDRESS_BYTES),
         (Resource::Stack, STACK_BYTES as u64 + (16 << 20)),
         (Resource::Memlock, 0),
         (Resource::Msgqueue, 0),
@@ -92,6 +96,24 @@ pub fn lock_in(data_bytes: u64, counts_pages: bool) -> io::Result<(Walls, Option
     }
     let walls = Walls { landlock: landlock().unwrap_or(false), seccomp: seccomp(written.as_ref()).is_ok() };
     Ok((walls, written))
+}
+
+/// Closes all descriptors above the standard ones.
+fn close_descriptors() -> io::Result<()> {
+    // SAFETY: nothing in this process uses one yet.
+    if unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) } == 0 {
+        return Ok(());
+    }
+    // Linux before 5.9. The folder's own descriptor is closed by then.
+    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|&descriptor| descriptor > 2)
+        .collect();
+    for descriptor in open {
+        // SAFETY: as above.
+        unsafe { libc::close(descriptor) };
+    }
+    Ok(())
 }
 
 fn landlock() -> Result<bool, landlock::RulesetError> {
