@@ -50,8 +50,9 @@ impl fmt::Display for Consent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let manifest = &self.manifest;
         writeln!(f, "{}", printable(&manifest.name))?;
+        // The sponsor's words cannot be taken for ours.
         for line in manifest.description.lines() {
-            writeln!(f, "  {}", printable(line))?;
+            writeln!(f, "  | {}", printable(line))?;
         }
         writeln!(f, "  job        {}", self.job)?;
         let plural = if self.files == 1 { "" } else { "s" };

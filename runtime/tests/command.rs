@@ -236,7 +236,7 @@ fn private_jobs_say_what_that_means() {
         manifest.description = "first line\nfedmkt-run: done".into();
     });
     assert!(done.stderr.contains("private: never shown to anybody"), "{}", done.stderr);
-    assert!(done.stderr.contains("\n  fedmkt-run: done"), "a stranger's text is indented");
+    assert!(done.stderr.contains("\n  | fedmkt-run: done"), "a stranger's text is marked");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use fedmkt_core::manifest::{Disclosure, Manifest, ManifestError};
 use fedmkt_core::receipt::Body;
 use fedmkt_core::unixfs::{DAG_PB, RAW};
 use fedmkt_market::receipt::{Receipt, utc};
+use fedmkt_runtime::job::check_release;
 use fedmkt_runtime::message::{note, printable, printable_lines};
 use fedmkt_store::files::{Node, NodeKind};
 use fedmkt_store::job::JobDrive;
@@ -105,12 +106,14 @@ fn job(
     node: Value,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    // A job without its blocks can still be read.
+    // A job without its blocks, or for another release, can still be read.
+    let other_release = check_release(arguments.cid, manifest).err();
     let drive = JobDrive::open(store, &arguments.cid).and_then(|drive| Ok((drive.root(store)?, drive)));
     if arguments.json {
         let root = drive.as_ref().ok().map(|(root, _)| root);
         let bytes = drive.as_ref().ok().map(|(_, drive)| drive.total_bytes());
         let problem = drive.as_ref().err().map(ToString::to_string);
+        let problem = problem.or_else(|| other_release.as_ref().map(ToString::to_string));
         let object = json!({
             "cid": arguments.cid.to_string(),
             "kind": "job",
@@ -138,6 +141,9 @@ fn job(
         }
         Err(error) => writeln!(out, "\nThis store cannot run the job: {}", printable_lines(&error.to_string()))?,
     }
+    if let Some(error) = other_release {
+        writeln!(out, "\nThis program cannot run it: {}", printable_lines(&error.to_string()))?;
+    }
     Ok(())
 }
 
@@ -145,7 +151,7 @@ fn print_manifest(manifest: &Manifest, out: &mut dyn Write) -> anyhow::Result<()
     let Manifest { data, limits, .. } = manifest;
     writeln!(out, "\n{}", printable(&manifest.name))?;
     for line in manifest.description.lines() {
-        writeln!(out, "  {}", printable(line))?;
+        writeln!(out, "  | {}", printable(line))?;
     }
     writeln!(out, "\nRuns    trainer {}", manifest.trainer)?;
     writeln!(out, "        model   {}", manifest.model)?;
