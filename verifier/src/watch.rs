@@ -153,6 +153,8 @@ pub struct Watcher<'a> {
     /// Challenges for which no choice could be computed: how often, and when to try again, in seconds since 1970.
     stuck: BTreeMap<B256, (u32, u64)>,
     refusals: Refusals,
+    /// Jobs of which it was told that no bond is put up under their arbitrators.
+    untrusted: BTreeSet<B256>,
     /// When the last check of a slot began.
     begun: BTreeMap<B256, Instant>,
     /// What tasks have told and could not be written down yet.
@@ -209,6 +211,7 @@ impl<'a> Watcher<'a> {
             choices: BTreeMap::new(),
             stuck: BTreeMap::new(),
             refusals: Refusals::default(),
+            untrusted: BTreeSet::new(),
             begun: BTreeMap::new(),
             unkept: VecDeque::new(),
             follower,
@@ -472,6 +475,11 @@ impl<'a> Watcher<'a> {
     fn note(&self, slot: B256, text: &str) -> anyhow::Result<()> {
         tracing::info!(%slot, "{text}");
         self.state.note(slot, text)
+    }
+
+    /// Tells, once for each job, that no bond is put up under its arbitrator.
+    fn note_untrusted(&mut self, job: B256, slot: B256, text: &str) -> anyhow::Result<()> {
+        if self.untrusted.insert(job) { self.note(slot, text) } else { Ok(()) }
     }
 
     /// The same where the move or the finding counts, not the note.

@@ -190,6 +190,11 @@ pub fn run_market(workspace: &Workspace, before: &Before<'_>) -> Result<()> {
     cheat.says("fedmkt", &["submit", &slot, "--receipt", forged.trim()])?;
 
     let data = before.folder.join("verifier/watch");
+    std::fs::create_dir_all(&data)?;
+    // It puts up a bond only where it knows who decides.
+    let policy = format!("[challenge]\narbitrators = [{committee:?}]\n");
+    println!("   verifier's policy.toml: {}", policy.trim().replace('\n', " "));
+    std::fs::write(data.join("policy.toml"), policy)?;
     let data = data.to_str().context("the demo's folder has a name in UTF-8")?;
     let mut watch = verifier.plain("fedmkt-verify", &["watch", "--data", data, "--pause", "1", "--log", "warn"]);
     watch.arg("--store").arg(&store);

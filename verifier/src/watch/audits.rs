@@ -29,7 +29,7 @@ impl Watcher<'_> {
         self.bonds(view)
     }
 
-    fn audit(&self, view: &View, slot: &Slot, terms: &Terms) -> anyhow::Result<()> {
+    fn audit(&mut self, view: &View, slot: &Slot, terms: &Terms) -> anyhow::Result<()> {
         let (id, market) = (slot.id, self.chain.market());
         if let Some(until) = slot.disclose_until {
             if until < view.block.time {
@@ -58,11 +58,14 @@ impl Watcher<'_> {
     }
 
     /// Asks for an audit that the lottery has not brought, if the policy and this verifier's own draw say so.
-    fn request(&self, view: &View, slot: &Slot, terms: &Terms) -> anyhow::Result<()> {
+    fn request(&mut self, view: &View, slot: &Slot, terms: &Terms) -> anyhow::Result<()> {
         let (id, token, bond) = (slot.id, terms.token, terms.challengeBond);
         let in_time = slot.challenge_until >= view.block.time;
         if !in_time || !self.place.policy.asks_for_audit(&self.seed, id, token, bond) {
             return Ok(());
+        }
+        if let Err(why) = self.place.policy.trusts(terms.arbitrator) {
+            return self.note_untrusted(slot.job, id, &format!("no audit is asked for: {why}"));
         }
         // Before the bond is put up: it must be fetched again, whatever happens to this process.
         self.state.set_request(id, true)?;

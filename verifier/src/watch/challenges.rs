@@ -68,10 +68,13 @@ impl Watcher<'_> {
         if slot.challenge_until < view.block.time || view.board.challenges.values().any(|known| is_mine(&known)) {
             return Ok(());
         }
-        let bond = job.terms.challengeBond;
-        if !self.place.policy.may_bond(job.terms.token, bond) {
-            tracing::warn!(slot = %id, "not challenged: the bond is {bond}, of {}: the policy does not allow it", job.terms.token);
+        let (token, bond) = (job.terms.token, job.terms.challengeBond);
+        if !self.place.policy.may_bond(token, bond) {
+            tracing::warn!(slot = %id, "not challenged: the bond is {bond}, of {token}: the policy does not allow it");
             return Ok(());
+        }
+        if let Err(why) = self.place.policy.trusts(job.terms.arbitrator) {
+            return self.note_untrusted(slot.job, id, &format!("not challenged: {why}"));
         }
         let name = format!("challenge {id} {kind}");
         let opened = self.carefully(&name, true, || dispute::open(&self.sender(), job, slot, kind))?;

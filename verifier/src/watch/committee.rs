@@ -45,13 +45,26 @@ impl CaseState {
 /// So many blocks are looked at again for questions: a reorganisation may have brought others.
 const AGAIN: u64 = 64;
 
-/// How long before the end of the commitments a member that found no files says so, in seconds; at most a quarter of the
-/// time for commitments.
+/// How long before the end of the commitments a member that found no files says so, in seconds, for each commitment that it
+/// has to make: one is sent after the other. At most a quarter of the time for commitments.
 const MARGIN: u64 = 120;
 
-/// When files that nobody has are given up, by this computer's clock.
-fn gives_up(now: u64, left: u64, commit_time: u64) -> u64 {
-    (now + left).saturating_sub(MARGIN.min(commit_time / 4))
+/// When files that nobody has are given up, by this computer's clock, with so many commitments to make.
+fn gives_up(now: u64, left: u64, commit_time: u64, commitments: u64) -> u64 {
+    (now + left).saturating_sub(MARGIN.saturating_mul(commitments).min(commit_time / 4))
+}
+
+/// What a case waits for.
+struct Due {
+    /// Until when, by the chain's clock.
+    until: u64,
+    /// Whether it is a commitment of this verifier.
+    is_commitment: bool,
+}
+
+impl Due {
+    /// Whatever has no such moment.
+    const LATER: Self = Self { until: u64::MAX, is_commitment: false };
 }
 
 /// A committee's contract, once its code was compared.
@@ -73,9 +86,15 @@ impl Watcher<'_> {
                 tracing::warn!(committee = %address, "{}", sentence(&error));
             }
         }
-        for asked in self.state.questions()?.into_iter().filter(|asked| !asked.done) {
+        let open = self.state.questions()?.into_iter().filter(|asked| !asked.done);
+        // Why it cannot be told is said below.
+        let due = |asked: &Asked| self.due(asked, view.block.time).unwrap_or(Due::LATER);
+        let mut open: Vec<_> = open.map(|asked| (due(&asked), asked)).collect();
+        open.sort_by_key(|(due, _)| due.until);
+        let commitments = open.iter().filter(|(due, _)| due.is_commitment).count() as u64;
+        for (_, asked) in open {
             let (slot, question) = (asked.slot, asked.question);
-            if let Err(error) = self.attend(view, asked) {
+            if let Err(error) = self.attend(view, asked, commitments) {
                 tracing::warn!(%slot, "question {question}: {}", sentence(&error));
             }
         }
@@ -131,12 +150,30 @@ impl Watcher<'_> {
         Ok(())
     }
 
-    /// Does what is due about a question.
-    fn attend(&mut self, view: &View, mut asked: Asked) -> anyhow::Result<()> {
+    /// What the case of a question waits for at the moment `time`.
+    fn due(&self, asked: &Asked, time: u64) -> anyhow::Result<Due> {
+        let (question, contract) = (asked.question, CommitteeInstance::new(asked.committee, self.chain.node().clone()));
+        let case = self.chain.call(contract.getCase(question))?;
+        Ok(match CaseState::of(case.state) {
+            Some(CaseState::Drawing) => Due { until: case.until.to(), is_commitment: false },
+            Some(CaseState::Voting) => {
+                let round = self.chain.call(contract.getRound(question, case.round))?;
+                let vote = self.chain.call(contract.getVote(question, case.round, self.account()))?;
+                let (commit_until, reveal_until): (u64, u64) = (round.commitUntil.to(), round.revealUntil.to());
+                let is_commitment = vote.count > 0 && vote.commitment.is_zero() && commit_until >= time;
+                Due { until: if is_commitment { commit_until } else { reveal_until }, is_commitment }
+            }
+            _ => Due::LATER,
+        })
+    }
+
+    /// Does what is due about a question. `commitments` is how many this verifier has to make in all.
+    fn attend(&mut self, view: &View, mut asked: Asked, commitments: u64) -> anyhow::Result<()> {
         let contract = committee(self.chain, asked.committee)?;
         let (slot, question, me) = (asked.slot, asked.question, self.account());
         let case = self.chain.call(contract.getCase(question))?;
-        let time = view.block.time;
+        // Moves about other questions may have taken long.
+        let time = self.chain.latest()?.time;
         let to = asked.committee;
         let state = CaseState::of(case.state).with_context(|| {
             format!("case {question} is in a state that this program does not know: {}", case.state)
@@ -185,7 +222,11 @@ impl Watcher<'_> {
                     return Ok(());
                 }
                 if vote.commitment.is_zero() && commit_until >= time {
-                    return self.commit(view, &contract, asked, case.round, commit_until);
+                    // The chain's time may not be that of this computer.
+                    let (now, left) = (now(), commit_until - time);
+                    let commit_time = self.chain.call(contract.commitTime())?.into();
+                    let until = gives_up(now, left, commit_time, commitments);
+                    return self.commit(view, &contract, asked, Absence { until, end: now + left, round: case.round });
                 }
                 if !vote.commitment.is_zero() && vote.answer.is_zero() && all_committed {
                     let Some(kept) = asked
@@ -237,19 +278,13 @@ impl Watcher<'_> {
         view: &View,
         contract: &CommitteeInstance<DynProvider>,
         mut asked: Asked,
-        round: u8,
-        until: u64,
+        absence: Absence,
     ) -> anyhow::Result<()> {
-        let (slot, question) = (asked.slot, asked.question);
+        let (slot, question, round) = (asked.slot, asked.question, absence.round);
         let subject = view.subject(slot).context("the node does not give the event of the submission")?;
         // What nobody had in another round may be there now.
         let answer = asked.answer.clone().filter(|answer| answer.absent_in.is_none_or(|then| then == round));
         let Some(answer) = answer else {
-            // The chain's time may not be that of this computer.
-            let left = until.saturating_sub(view.block.time);
-            let commit_time = self.chain.call(contract.commitTime())?.into();
-            let (until, end) = (gives_up(now(), left, commit_time), now() + left);
-            let absence = Absence { until, end, round };
             // At the end there is no time for pauses.
             if asked.trouble.as_ref().is_some_and(|(_, next)| *next > now()) && now() < absence.until {
                 return Ok(());
@@ -354,8 +389,16 @@ mod tests {
 
     #[test]
     fn most_of_the_time_for_commitments_is_left_to_look_for_files() {
-        assert_eq!(gives_up(1000, 3600, 3600), 1000 + 3600 - 120);
-        assert_eq!(gives_up(1000, 60, 60), 1000 + 45);
-        assert_eq!(gives_up(0, 5, 3600), 0);
+        assert_eq!(gives_up(1000, 3600, 3600, 1), 1000 + 3600 - 120);
+        assert_eq!(gives_up(1000, 60, 60, 1), 1000 + 45);
+        assert_eq!(gives_up(0, 5, 3600, 1), 0);
+    }
+
+    #[test]
+    fn there_is_time_to_send_one_commitment_after_the_other() {
+        assert_eq!(gives_up(1000, 3600, 3600, 5), 1000 + 3600 - 600);
+        // Many questions must not take the time away in which files can be brought.
+        assert_eq!(gives_up(1000, 3600, 3600, 100), 1000 + 2700);
+        assert_eq!(gives_up(1000, 3600, 3600, u64::MAX), 1000 + 2700);
     }
 }

@@ -136,6 +136,9 @@ pub struct Search {
     pub tries: u32,
     /// When that was so first, in seconds since 1970.
     pub since: Option<u64>,
+    /// When it was so last, in seconds since 1970.
+    #[serde(default)]
+    pub latest: Option<u64>,
     /// When it is looked again, in seconds since 1970.
     pub next: u64,
     /// Whether nobody had them at the last look, either, and that is enough to hold that they are withheld.

@@ -10,7 +10,7 @@ use cid::Cid;
 use fedmkt_contracts::market::{Run, Submission, Terms};
 use fedmkt_contracts::terms;
 use fedmkt_core::inputs;
-use fedmkt_core::manifest::{Disclosure, MAX_RESULTS};
+use fedmkt_core::manifest::{Disclosure, MAX_RESULTS, Manifest};
 use fedmkt_core::pack::Pack;
 use fedmkt_core::roots::{DataRoot, Hash, RunId, StateRoot, TraceRoot};
 use fedmkt_core::tree::{self, RootBuilder, keccak256};
@@ -332,12 +332,17 @@ fn nobody_has(tried: &[Tried]) -> bool {
 ///
 /// # Errors
 /// When they cannot be had, or are others.
-pub fn results(job: &Job, submission: &Submission, store: &CachedStore, most_bytes: u64) -> Result<(), Missing> {
+pub fn results(
+    manifest: &Manifest,
+    submission: &Submission,
+    store: &CachedStore,
+    most_bytes: u64,
+) -> Result<(), Missing> {
     // The contract asks for one where there are results.
     let bundle = submission::cid_of(&submission.bundle).ok_or_else(|| Missing::Ours("there are no results".into()))?;
-    let encrypted = job.manifest.sponsor.is_some();
+    let encrypted = manifest.sponsor.is_some();
     let longest = |bytes: u64| if encrypted { bytes.saturating_add(most_overhead(bytes)) } else { bytes };
-    let all = job.manifest.results.iter().map(|file| longest(file.most_bytes)).fold(0, u64::saturating_add);
+    let all = manifest.results.iter().map(|file| longest(file.most_bytes)).fold(0, u64::saturating_add);
     let by_policy = most_bytes < all;
     let unusable = |error: &StoreError| unusable(error, by_policy);
     store.prepare(&bundle, with_inner_blocks(all.min(most_bytes))).map_err(|error| unusable(&error))?;
@@ -356,13 +361,15 @@ pub fn results(job: &Job, submission: &Submission, store: &CachedStore, most_byt
     }
     visited.map_err(|error| unusable(&error))?;
     found.sort();
-    let mut expected: Vec<_> = job.manifest.results.iter().zip(&submission.results).collect();
-    expected.sort_by(|one, other| one.0.name.cmp(&other.0.name));
+    let published = |name: &str| if encrypted { format!("{name}{ENCRYPTED}") } else { name.to_owned() };
+    let expected = manifest.results.iter().zip(&submission.results);
+    let mut expected: Vec<_> = expected.map(|(file, result)| (published(&file.name), file, result)).collect();
+    // Published names may come in another order than those of the manifest: `w-1.age` is before `w.age`.
+    expected.sort_by(|one, other| one.0.cmp(&other.0));
     if found.len() != expected.len() {
         return Err(Missing::Other(format!("there are {} files, not {}", found.len(), expected.len())));
     }
-    for ((path, cid), (file, result)) in found.iter().zip(expected) {
-        let name = if encrypted { format!("{}{ENCRYPTED}", file.name) } else { file.name.clone() };
+    for ((path, cid), (name, file, result)) in found.iter().zip(expected) {
         if *path != name {
             return Err(Missing::Other(format!("there is {path:?}, not {name:?}")));
         }
@@ -379,7 +386,63 @@ pub fn results(job: &Job, submission: &Submission, store: &CachedStore, most_byt
 mod tests {
     use std::time::Duration;
 
+    use fedmkt_core::image::Status;
+    use fedmkt_core::manifest::ResultFile;
+    use fedmkt_core::receipt::{self, Body, ResultRecord, Trace};
+    use fedmkt_core::roots::{JobRoot, ResultRoot};
+    use fedmkt_core::trace::trace_root;
+    use fedmkt_store::{FolderStore, files};
+
     use super::*;
+
+    /// A key to which results can be encrypted. Nobody can decrypt them.
+    const SPONSOR: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+
+    /// What a client submits that has published these results.
+    fn published(store: &FolderStore, manifest: &Manifest, results: &[&[u8]]) -> Submission {
+        let add = |(file, content): (&ResultFile, &&[u8])| ResultRecord {
+            name: file.name.clone(),
+            size: content.len() as u64,
+            root: ResultRoot::default(),
+            cid: files::add_file(store, *content).expect("added").cid,
+        };
+        let segments = vec![StateRoot::default()];
+        let body = Body {
+            version: receipt::VERSION,
+            profile: manifest.profile.clone(),
+            job: Cid::default(),
+            run_id: RunId::default(),
+            job_root: JobRoot::default(),
+            data_root: DataRoot::default(),
+            blind_hash: Hash::default(),
+            trace: Trace { root: trace_root(&segments), steps: 1, steps_per_segment: 1, segments },
+            outcome: Status::Done,
+            results: manifest.results.iter().zip(results).map(add).collect(),
+        };
+        let bundle = submission::publish(store, manifest, &body).expect("published");
+        fedmkt_contracts::submission::claim(&body, Some(&bundle), None).expect("a claim").submission
+    }
+
+    #[test]
+    fn results_are_the_runs_in_whatever_order_their_names_come() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = CachedStore::new(FolderStore::new(folder.path()), None);
+        let names = ["w", "model-v2", "w-1", "model", "w.age"];
+        let contents: [&[u8]; 5] = [b"one", b"two", b"three", b"four", b"five"];
+        for sponsor in [None, Some(SPONSOR.to_owned())] {
+            let mut manifest = fedmkt_test_kit::job::manifest(Cid::default(), Cid::default());
+            manifest.results = names.map(|name| ResultFile { name: name.into(), most_bytes: 10 }).to_vec();
+            manifest.sponsor = sponsor;
+            let mut submission = published(store.folder(), &manifest, &contents);
+            results(&manifest, &submission, &store, 1 << 20).expect("an honest client's");
+            // Encrypted ones are the sponsor's to compare.
+            if manifest.sponsor.is_none() {
+                submission.results.swap(0, 2);
+                let missing = results(&manifest, &submission, &store, 1 << 20).expect_err("another file");
+                assert!(matches!(missing, Missing::Other(_)), "{missing}");
+            }
+        }
+    }
 
     fn unavailable(failures: &[Failure]) -> StoreError {
         let tried = |failure: &Failure| Tried { endpoint: "http://127.0.0.1:1".into(), failure: failure.clone() };

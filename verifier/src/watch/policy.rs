@@ -8,6 +8,7 @@
 //! jobs = ["0x.."]         # of these jobs all
 //!
 //! [challenge]
+//! arbitrators = ["0x.."]  # by whose ruling a bond may be lost, besides the committees below; under others none is put up
 //! most-bond = "5000"      # what may be put up for one challenge, in the smallest unit of these tokens
 //! withheld-after = 21600  # seconds that results which nobody has are looked for before that is challenged
 //!
@@ -89,6 +90,9 @@ impl Default for Check {
 pub struct Challenge {
     /// Whether what differs is challenged. If not, it is told and nothing else.
     pub enabled: bool,
+    /// Arbitrators by whose ruling a bond may be lost, besides the committees that this verifier is a member of. A job names
+    /// its arbitrator: whoever posts it could name one that takes every bond.
+    pub arbitrators: Vec<Address>,
     /// The highest bond, in the token's smallest unit; none if it is absent.
     pub most_bond: Option<String>,
     /// Seconds that results which nobody has are looked for before that is challenged.
@@ -97,7 +101,7 @@ pub struct Challenge {
 
 impl Default for Challenge {
     fn default() -> Self {
-        Self { enabled: true, most_bond: None, withheld_after: 6 * 3600 }
+        Self { enabled: true, arbitrators: Vec::new(), most_bond: None, withheld_after: 6 * 3600 }
     }
 }
 
@@ -233,6 +237,25 @@ impl Policy {
             && within(self.audit.most_bond.as_ref(), bond)
     }
 
+    /// Whether a bond may be put up where this arbitrator rules; if not, why.
+    ///
+    /// # Errors
+    /// With a sentence that says what to set.
+    pub fn trusts(&self, arbitrator: Address) -> Result<(), String> {
+        if self.challenge.arbitrators.contains(&arbitrator) || self.committee.contracts.contains(&arbitrator) {
+            return Ok(());
+        }
+        Err(format!(
+            "the arbitrator of its job, {arbitrator}, could take the bond: if you trust it, add it to challenge.arbitrators in the \
+             policy"
+        ))
+    }
+
+    /// Whether there is an arbitrator that it trusts.
+    pub fn trusts_somebody(&self) -> bool {
+        !self.challenge.arbitrators.is_empty() || !self.committee.contracts.is_empty()
+    }
+
     /// Whether amounts of this token mean something.
     pub fn knows(&self, token: Address) -> bool {
         self.check.tokens.is_empty() || self.check.tokens.contains(&token)
@@ -263,6 +286,7 @@ mod tests {
     use super::*;
 
     const TOKEN: Address = Address::repeat_byte(9);
+    const ARBITRATOR: Address = Address::repeat_byte(8);
 
     fn read(text: &str) -> anyhow::Result<Policy> {
         let file = tempfile::NamedTempFile::new().expect("a file");
@@ -274,7 +298,8 @@ mod tests {
     fn the_example_is_read_and_without_a_file_the_defaults_hold() {
         let job = B256::repeat_byte(7);
         let policy = read(&format!(
-            "[check]\nshare = 0.25\ntokens = [\"{TOKEN}\"]\nleast-reward = \"1000\"\njobs = [\"{job}\"]\n[challenge]\nmost-bond = \"5000\"\nwithheld-after = 60\n\
+            "[check]\nshare = 0.25\ntokens = [\"{TOKEN}\"]\nleast-reward = \"1000\"\njobs = [\"{job}\"]\n\
+             [challenge]\narbitrators = [\"{ARBITRATOR}\"]\nmost-bond = \"5000\"\nwithheld-after = 60\n\
              [audit]\nrequest-share = 1.0\nmost-bond = \"70\"\n\
              [committee]\ncontracts = [\"0x5FbDB2315678afecb367f032d93F642f64180aa3\"]\nengine = \"qemu\"\n\
              [limits]\nat-once = 2\nmost-bytes = 1000000000\ndisk-bytes = 20000000000\n"
@@ -284,6 +309,12 @@ mod tests {
         assert!(policy.may_bond(TOKEN, 5000) && !policy.may_bond(TOKEN, 5001));
         assert!(!policy.may_bond(Address::ZERO, 1));
         assert_eq!(policy.challenge.withheld_after, 60);
+        for trusted in policy.committee.contracts.iter().chain([&ARBITRATOR]) {
+            policy.trusts(*trusted).expect("it is named");
+        }
+        let refused = policy.trusts(TOKEN).expect_err("nobody has named it");
+        assert!(refused.contains("challenge.arbitrators") && refused.contains(&TOKEN.to_string()), "{refused}");
+        assert!(policy.trusts_somebody() && !Policy::default().trusts_somebody());
         let asks = |token, bond| policy.asks_for_audit(&B256::ZERO, B256::ZERO, token, bond);
         assert!(asks(TOKEN, 70) && !asks(TOKEN, 71) && !asks(Address::ZERO, 1));
         assert_eq!(Policy::read(Path::new("/no/such/file")).expect("defaults"), Policy::default());
@@ -302,6 +333,7 @@ mod tests {
             ("[audit]\nmost-bond = \"many\"", "smallest units"),
             ("[audit]\nmost-bond = \"5\"", "check.tokens"),
             ("[check]\ntokens = [\"0x12\"]", "invalid"),
+            ("[challenge]\narbitrators = [\"0x12\"]", "invalid"),
             ("[limits]\nat-once = 0", "nothing would ever"),
             ("[check]\nchare = 1.0", "unknown field"),
             ("[committee]\nengine = \"abacus\"", "unknown variant"),

@@ -23,7 +23,7 @@ use fedmkt_runtime::auditor::AuditorKeys;
 use fedmkt_runtime::backends::Backends;
 use fedmkt_runtime::checkpoint::Checkpoints;
 use fedmkt_runtime::home::Home;
-use fedmkt_runtime::job::Job;
+use fedmkt_runtime::job::{Job, check_release};
 use fedmkt_runtime::packed::Packed;
 use fedmkt_runtime::training::Session;
 use fedmkt_runtime::unnamed::Unnamed;
@@ -55,6 +55,12 @@ const REACH: u64 = 300;
 
 /// So many times nobody must have had files before that is challenged.
 const LEAST_TRIES: u32 = 3;
+
+/// Looks for files that are nearer to each other, in seconds, count as one; where `withheld-after` is short, a third of it.
+const LEAST_SPACE: u64 = 60;
+
+/// What was not looked for in so many seconds may have been there. One look may fail by a fault of one's own.
+const MOST_GAP: u64 = 2 * (MOST_PAUSE + REACH);
 
 /// What all tasks need.
 #[derive(Clone)]
@@ -285,16 +291,22 @@ pub fn again_at(tries: u32) -> u64 {
 impl Search {
     /// What is known after another look at the moment `now`. `is_absent` says that nobody has the files; else it may be this
     /// verifier's own fault, and does not count. They are withheld when that was so often enough, for `after` seconds or up
-    /// to the moment `last`, when a challenge could come too late.
+    /// to the moment `last`, when a challenge could come too late. After a gap, because this program was ended, was at work for
+    /// long, or the clock was set, the search begins anew.
     fn after_look(&self, is_absent: bool, now: u64, after: u64, last: u64) -> Self {
-        let tries = self.tries + u32::from(is_absent);
-        let since = self.since.or(is_absent.then_some(now));
+        let space = (after / u64::from(LEAST_TRIES)).clamp(1, LEAST_SPACE);
+        let goes_on = self.latest.is_some_and(|latest| (latest..=latest.saturating_add(MOST_GAP)).contains(&now));
+        let before = if goes_on { self.clone() } else { Self::default() };
+        let counts = is_absent && before.latest.is_none_or(|latest| now - latest >= space);
+        let tries = before.tries + u32::from(counts);
+        let since = before.since.or(counts.then_some(now));
+        let latest = if counts { Some(now) } else { before.latest };
         let first = since.unwrap_or(now);
         let until = first.saturating_add(after).min(last);
-        let pause = (until.saturating_sub(first) / u64::from(LEAST_TRIES)).clamp(1, MOST_PAUSE);
+        let pause = (until.saturating_sub(first) / u64::from(LEAST_TRIES)).clamp(space, MOST_PAUSE);
         // One look is at the end.
-        let next = (now + pause).min(until.max(now + 1));
-        Self { tries, since, next, withheld: is_absent && tries >= LEAST_TRIES && now >= until }
+        let next = (now + pause).min(until.max(now + space));
+        Self { tries, since, latest, next, withheld: counts && tries >= LEAST_TRIES && now >= until }
     }
 }
 
@@ -532,7 +544,7 @@ impl Place {
         if status != Status::Done {
             return Ok(());
         }
-        evidence::results(job, &subject.submission, &self.store(until)?, self.policy.limits.most_bytes)
+        evidence::results(&job.manifest, &subject.submission, &self.store(until)?, self.policy.limits.most_bytes)
     }
 
     /// Looks for results, perhaps once more. `None` when it was stopped.
@@ -546,7 +558,7 @@ impl Place {
     ) -> Option<Finding> {
         let looked = self.store(&self.until_turn(self.most(), turn)).and_then(|store| {
             let job = evidence::job(&subject.terms, &store, &self.home)?;
-            evidence::results(&job, &subject.submission, &store, self.policy.limits.most_bytes)
+            evidence::results(&job.manifest, &subject.submission, &store, self.policy.limits.most_bytes)
         });
         Some(match (looked, run) {
             (Err(Missing::Stopped), _) => return None,
@@ -650,6 +662,10 @@ impl Place {
         state_in: StateRoot,
         step: u64,
     ) -> anyhow::Result<Option<Answer>> {
+        // Whoever computes as the job's release does says something else, and a member that says nothing loses in any case.
+        if let Err(other) = check_release(evidence.job.cid, &evidence.job.manifest) {
+            return Ok(Some(answer(Says::Undecided, other.to_string())));
+        }
         // What a machine saves lies in a folder: nothing that was entrusted to us may.
         let saves = checkpoints.is_none();
         let Some(mut part) = self.part(subject, evidence, checkpoints, step + 1)? else { return Ok(None) };
@@ -713,7 +729,7 @@ impl Place {
             let store = self.store(&until)?;
             let job = evidence::job(&subject.terms, &store, &self.home)?;
             if kind == Kind::Results {
-                return evidence::results(&job, &subject.submission, &store, most);
+                return evidence::results(&job.manifest, &subject.submission, &store, most);
             }
             if subject.terms.disclosure != OPEN {
                 // What was kept was decrypted and checked.
@@ -829,7 +845,7 @@ mod tests {
         let six_hours = moments(21_600, 90_000);
         assert_eq!((six_hours.len(), six_hours.last()), (25, Some(&22_600)), "four times an hour");
         assert_eq!(moments(21_600, 1300), [1000, 1100, 1200, 1300], "not after the last moment");
-        assert_eq!(moments(21_600, 10), [1000, 1001, 1002], "there is no time, but three looks are the least");
+        assert_eq!(moments(21_600, 10), [1000, 1060, 1120], "there is no time, but three looks are the least");
         assert_eq!(moments(0, 9000), [1000, 1001, 1002]);
         assert_eq!(moments(u64::MAX, 1300), [1000, 1100, 1200, 1300]);
     }
@@ -844,6 +860,38 @@ mod tests {
         // Whoever was cut off at the end looks again before it blames anybody.
         let cut_off = looks(30, 9000, |number| number != 3);
         assert!(!cut_off[3].1.withheld);
-        assert_eq!(cut_off.last().map(|(end, search)| (*end, search.tries)), Some((1031, 4)));
+        assert_eq!(cut_off.last().map(|(end, search)| (*end, search.tries)), Some((1040, 4)));
+    }
+
+    #[test]
+    fn what_was_not_looked_for_meanwhile_is_not_withheld() {
+        let (after, last) = (21_600, 90_000);
+        let first = Search::default().after_look(true, 1000, after, last);
+        let second = first.after_look(true, 1000 + MOST_GAP, after, last);
+        assert_eq!((second.tries, second.since, second.latest), (2, Some(1000), Some(1000 + MOST_GAP)));
+        // The program was ended, or at work with something else, or the clock was set.
+        for now in [1000 + 2 * MOST_GAP + 1, 22_600, 1100, last] {
+            let anew = second.after_look(true, now, after, last);
+            assert_eq!((anew.tries, anew.since, anew.withheld), (1, Some(now), false), "at {now}");
+        }
+        // What does not count keeps nothing together.
+        let cut_off = second.after_look(false, 1000 + 2 * MOST_GAP, after, last);
+        assert_eq!((cut_off.tries, cut_off.latest), (2, second.latest));
+        assert_eq!(cut_off.after_look(true, 1000 + 3 * MOST_GAP, after, last).tries, 1);
+        let never = second.after_look(false, 1000 + 3 * MOST_GAP, after, last);
+        assert_eq!((never.tries, never.since, never.latest), (0, None, None));
+    }
+
+    #[test]
+    fn looks_that_are_near_to_each_other_are_one() {
+        let (after, last) = (21_600, 1000);
+        let mut search = Search::default();
+        for (now, tries, withheld) in
+            [(1000, 1, false), (1001, 1, false), (1059, 1, false), (1060, 2, false), (1119, 2, false), (1120, 3, true)]
+        {
+            search = search.after_look(true, now, after, last);
+            assert_eq!((search.tries, search.withheld), (tries, withheld), "at {now}");
+            assert!(search.next >= now + LEAST_SPACE, "at {now}");
+        }
     }
 }

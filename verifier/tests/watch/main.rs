@@ -12,6 +12,8 @@ mod refused;
 mod requests;
 mod shown;
 mod slow;
+mod stakes;
+mod untrusted;
 mod verifier;
 mod withheld;
 

@@ -11,6 +11,7 @@ use fedmkt_store::{Endpoint, FolderStore};
 use fedmkt_test_kit::gateway::Gateway;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use toml::Table;
 
 use crate::lies::PROGRAM;
 use crate::net::Net;
@@ -57,11 +58,15 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier that has coins and tokens, gets blocks from this folder, and goes by this policy.
+    /// A verifier that has coins and tokens, gets blocks from this folder, and goes by this policy. It trusts the committee,
+    /// unless the policy says whom.
     pub fn new(net: &Net, store: &Path, policy: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (account, settings) = party(net, folder.path());
-        fs::write(folder.path().join("policy.toml"), policy).expect("a file");
+        let mut policy: Table = policy.parse().expect("a policy");
+        let challenge = policy.entry("challenge").or_insert(Table::new().into()).as_table_mut().expect("a part");
+        challenge.entry("arbitrators").or_insert(vec![net.committee.to_string()].into());
+        fs::write(folder.path().join("policy.toml"), policy.to_string()).expect("a file");
         Self { folder, account, settings, store: store.to_owned(), process: None }
     }
 

@@ -9,6 +9,7 @@ use fedmkt_core::manifest::is_grant_name;
 use fedmkt_market::settings::Flags;
 use fedmkt_runtime::backends::Backends;
 use fedmkt_runtime::job::Reference;
+use serde::{Deserialize, Serialize};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -187,9 +188,11 @@ Examples:
   fedmkt-verify watch --gateway https://gateway.example
   fedmkt-verify watch --policy policy.toml --data /srv/verifier --http 127.0.0.1:9650
 
-The account needs coins for gas, and tokens for the bonds of challenges.")]
+The account needs coins for gas, and tokens for the bonds of challenges. Nothing is challenged before the policy names arbitrators
+whose rulings you trust (`challenge.arbitrators`).")]
 pub struct Watch {
-    /// What is checked, put up and voted on [default: `policy.toml` in the data folder; without one, everything open]
+    /// What is checked, put up and voted on [default: `policy.toml` in the data folder; without one, everything open is checked and
+    /// nothing challenged]
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
 
@@ -228,7 +231,8 @@ Examples:
   fedmkt-verify stake --committee 0x... withdraw 500 --seats 1   # asks for it
   fedmkt-verify stake --committee 0x... withdraw                 # fetches it, later
 
-End `fedmkt-verify watch` first if it is at work with the same account.")]
+End `fedmkt-verify watch` first if it is at work with the same account. What was interrupted goes on with the same command: nothing
+is put up or taken back twice.")]
 pub struct Stake {
     /// What to do
     #[command(subcommand)]
@@ -274,7 +278,7 @@ pub enum AuditorAct {
     Show,
 }
 
-#[derive(Subcommand, Debug)]
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Change {
     /// Show stake and seats
     Show,

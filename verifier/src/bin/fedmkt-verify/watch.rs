@@ -23,9 +23,10 @@ use fedmkt_verifier::watch::metrics::Metrics;
 use fedmkt_verifier::watch::policy::Policy;
 use fedmkt_verifier::watch::work::{Entrusted, Place, remove_leftovers};
 use fedmkt_verifier::watch::{Watcher, http, lock, lock_account};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::arguments::{self, AuditorAct};
+use crate::arguments::{self, AuditorAct, Change};
 use crate::progress::interruptible;
 use crate::{Exit, OrExit, Outcome};
 
@@ -56,6 +57,11 @@ fn begin(arguments: &arguments::Watch, stop: Arc<AtomicBool>) -> anyhow::Result<
     let chain = Chain::connect(&settings)?;
     for address in &policy.committee.contracts {
         committee(&chain, *address)?;
+    }
+    if policy.challenge.enabled && !policy.trusts_somebody() {
+        tracing::warn!(
+            "nothing will be challenged: the policy names no arbitrator; add those you trust to challenge.arbitrators"
+        );
     }
     let keys = AuditorKeys::open(&folder.join(auditor::FILE), || passphrase_of(None))?;
     let key = wallet::open(&settings)?;
@@ -125,37 +131,46 @@ fn change_stake(arguments: &arguments::Stake) -> anyhow::Result<()> {
     let chain = Chain::connect(&settings)?;
     let contract = committee(&chain, arguments.committee)?;
     let account = wallet::address(&settings)?;
-    if !matches!(arguments.change, arguments::Change::Show) {
+    if arguments.change != Change::Show {
         Home::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
         let _lock = lock(&folder)?;
         let _account = lock_account(settings.home.path(), account)?;
         let journal = Records::open(&folder.join(JOURNAL))?;
         let sender = Sender { chain: &chain, journal: &journal, key: wallet::open(&settings)? };
-        let send = |name: &str, call: Vec<u8>| -> anyhow::Result<()> {
-            let name = format!("{name} {}", arguments.committee);
-            sender.do_again(&name)?;
-            sender.send(&name, arguments.committee, call).map(drop)
-        };
+        let key = format!("stake {} {} {account}", chain.id, arguments.committee);
+        let (mut change, goes_on) = Changing::begin(&sender, arguments.committee, key, &arguments.change)?;
+        if goes_on {
+            eprintln!(
+                "The same command was begun before and has not ended: this goes on, and does not do again what is done."
+            );
+        }
         match &arguments.change {
-            arguments::Change::Show => {}
-            arguments::Change::Add { amount, seats } => {
-                deposit(&chain, &sender, arguments.committee, *amount)?;
+            Change::Show => {}
+            Change::Add { amount, seats } => {
+                change.next("deposit", |name| deposit(&chain, &sender, arguments.committee, *amount, name))?;
                 for _ in 0..*seats {
-                    send("take a seat", contract.takeSeat().calldata().to_vec())?;
+                    change.sends("take a seat", contract.takeSeat().calldata().to_vec())?;
                 }
             }
-            arguments::Change::Withdraw { amount, seats } => {
+            Change::Withdraw { amount, seats } => {
                 for _ in 0..*seats {
-                    let position = seat_of(&chain, arguments.committee, account)?;
-                    send("leave a seat", contract.leaveSeat(U256::from(position)).calldata().to_vec())?;
+                    change.next("leave a seat", |name| {
+                        // It was perhaps given up before this goes on.
+                        if goes_on && chain.call(contract.getMember(account))?.seats == 0 {
+                            return Ok(());
+                        }
+                        let position = seat_of(&chain, arguments.committee, account)?;
+                        let call = contract.leaveSeat(U256::from(position)).calldata().to_vec();
+                        sender.send(name, arguments.committee, call).map(drop)
+                    })?;
                 }
                 if let Some(amount) = amount {
-                    send("unstake", contract.unstake(*amount).calldata().to_vec())?;
+                    change.sends("unstake", contract.unstake(*amount).calldata().to_vec())?;
                 }
                 let member = chain.call(contract.getMember(account))?;
                 let leave_at: u64 = member.leaveAt.to();
                 if member.leaving > 0 && leave_at < chain.latest()?.time {
-                    send("withdraw stake", contract.withdraw(account).calldata().to_vec())?;
+                    change.sends("withdraw stake", contract.withdraw(account).calldata().to_vec())?;
                 } else if member.leaving > 0 {
                     let until = fedmkt_market::receipt::utc(leave_at);
                     eprintln!(
@@ -165,6 +180,7 @@ fn change_stake(arguments: &arguments::Stake) -> anyhow::Result<()> {
                 }
             }
         }
+        change.end()?;
     }
     let member = chain.call(contract.getMember(account))?;
     let token = chain.token(chain.call(contract.token())?)?;
@@ -188,23 +204,81 @@ fn change_stake(arguments: &arguments::Stake) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts up more, unless the amount is 0.
-fn deposit(chain: &Chain, sender: &Sender<'_>, address: Address, amount: u128) -> anyhow::Result<()> {
+/// The last change of a stake, in the journal.
+#[derive(Debug, Serialize, Deserialize)]
+struct LastChange {
+    number: u64,
+    change: Change,
+    /// How many of its deeds count.
+    done: u64,
+    /// Whether all do.
+    has_ended: bool,
+}
+
+/// A change of a stake. Its number is in the names of its deeds, so that each is done once, however often the command is
+/// interrupted.
+struct Changing<'a> {
+    sender: &'a Sender<'a>,
+    committee: Address,
+    key: String,
+    last: LastChange,
+    /// How many of its deeds were come to.
+    step: u64,
+}
+
+impl<'a> Changing<'a> {
+    /// Begins a change, or goes on with the last one if that is the same and has not ended. Whether it does.
+    fn begin(sender: &'a Sender<'a>, committee: Address, key: String, change: &Change) -> anyhow::Result<(Self, bool)> {
+        let last: Option<LastChange> = sender.journal.get(&key)?;
+        let (last, goes_on) = match last {
+            Some(last) if !last.has_ended && last.change == *change => (last, true),
+            last => {
+                let number = last.map_or(0, |last| last.number + 1);
+                (LastChange { number, change: change.clone(), done: 0, has_ended: false }, false)
+            }
+        };
+        sender.journal.put(&key, &last)?;
+        Ok((Self { sender, committee, key, last, step: 0 }, goes_on))
+    }
+
+    /// Comes to the next deed, which is done under a name, unless it is done.
+    fn next(&mut self, what: &str, act: impl FnOnce(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        if self.step == self.last.done {
+            act(&format!("{what} {} {}.{}", self.committee, self.last.number, self.step))?;
+            self.last.done += 1;
+            self.sender.journal.put(&self.key, &self.last)?;
+        }
+        self.step += 1;
+        Ok(())
+    }
+
+    /// The same with a call of the committee.
+    fn sends(&mut self, what: &str, call: Vec<u8>) -> anyhow::Result<()> {
+        let (sender, committee) = (self.sender, self.committee);
+        self.next(what, |name| sender.send(name, committee, call).map(drop))
+    }
+
+    fn end(mut self) -> anyhow::Result<()> {
+        self.last.has_ended = true;
+        self.sender.journal.put(&self.key, &self.last)
+    }
+}
+
+/// Puts up more, unless the amount is 0. `name` is that of the deposit.
+fn deposit(chain: &Chain, sender: &Sender<'_>, address: Address, amount: u128, name: &str) -> anyhow::Result<()> {
     if amount == 0 {
         return Ok(());
     }
     let contract = committee(chain, address)?;
     let token = chain.call(contract.token())?;
     let coins = chain.token_contract(token);
-    if chain.call(coins.allowance(sender.address(), address))? < U256::from(amount) {
+    // Once it was signed it was allowed, and may have been taken.
+    if !sender.was_signed(name)? && chain.call(coins.allowance(sender.address(), address))? < U256::from(amount) {
         let name = format!("allow {address} {token} {amount}");
         sender.do_again(&name)?;
         sender.send(&name, token, coins.approve(address, U256::from(amount)).calldata().to_vec())?;
     }
-    let name = format!("deposit {address} {amount}");
-    sender.do_again(&name)?;
-    sender.send(&name, address, contract.deposit(amount).calldata().to_vec())?;
-    Ok(())
+    sender.send(name, address, contract.deposit(amount).calldata().to_vec()).map(drop)
 }
 
 /// A seat that an account holds.
