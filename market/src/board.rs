@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use alloy::eips::BlockNumberOrTag;
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
@@ -27,7 +27,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{Chain, sentence};
-use crate::dispute::{self, Challenge};
+use crate::dispute::{self, Challenge, State};
 use crate::records::Records;
 use crate::settings::Settings;
 use crate::submission;
@@ -46,6 +46,9 @@ pub const ACCEPTED: u8 = 1;
 pub const SUBMITTED: u8 = 2;
 /// State of a slot in the contract.
 pub const PAID: u8 = 3;
+
+/// State of an audit in the contract.
+pub const AUDIT_DUE: u8 = 1;
 
 /// A job that was posted.
 #[derive(Clone, Debug)]
@@ -103,6 +106,8 @@ pub struct Slot {
     pub disclose_until: Option<u64>,
     /// Whether an audit was asked for or drawn, disclosed or not.
     pub audited: bool,
+    /// Who asked for an audit and put up a bond for it.
+    pub requester: Option<Address>,
     /// The client's capsule, encrypted to the job's auditors, once it has disclosed it.
     pub disclosed: Option<Cid>,
     /// How it ended: the contract's number.
@@ -198,6 +203,7 @@ impl Board {
                     lottery_held: false,
                     disclose_until: None,
                     audited: false,
+                    requester: None,
                     disclosed: None,
                     ending: None,
                 };
@@ -221,6 +227,8 @@ impl Board {
                 let event = AuditDue::decode_log(data).map_err(|_| strange("an audit"))?.data;
                 let slot = self.slot_mut(event.slot).ok_or_else(|| strange("an unknown slot"))?;
                 (slot.disclose_until, slot.audited) = (Some(event.discloseUntil.to()), true);
+                // The lottery is nobody.
+                slot.requester = Some(event.requester).filter(|requester| !requester.is_zero());
             }
             Some(&Disclosed::SIGNATURE_HASH) => {
                 let event = Disclosed::decode_log(data).map_err(|_| strange("a disclosure"))?.data;
@@ -257,7 +265,7 @@ impl Board {
             Reference::Id(id) => {
                 return match self.jobs.get(id) {
                     Some(job) => Ok(job),
-                    None if chain.has_job(*id, self.block.into())? => Err(self.kept_back(&format!("job {id}"))),
+                    None if chain.has_job(*id, self.block.into())? => Err(self.unseen(&format!("job {id}"))),
                     None => bail!("there is no job {id} in this market"),
                 };
             }
@@ -284,7 +292,7 @@ impl Board {
     pub fn slot(&self, chain: &Chain, id: B256) -> anyhow::Result<&Slot> {
         match self.slots.get(&id) {
             Some(slot) => Ok(slot),
-            None if self.lacks(chain, id)? => Err(self.kept_back(&format!("slot {id}"))),
+            None if self.lacks(chain, id)? => Err(self.unseen(&format!("slot {id}"))),
             None => bail!("there is no slot {id} in this market"),
         }
     }
@@ -295,7 +303,7 @@ impl Board {
     /// When the chain has one of which no event came.
     pub fn must_have(&self, chain: &Chain, slots: impl IntoIterator<Item = B256>) -> anyhow::Result<()> {
         slots.into_iter().filter(|id| !self.slots.contains_key(id)).try_for_each(|id| match self.lacks(chain, id)? {
-            true => Err(self.kept_back(&format!("slot {id}"))),
+            true => Err(self.unseen(&format!("slot {id}"))),
             false => Ok(()),
         })
     }
@@ -305,15 +313,51 @@ impl Board {
         Ok(chain.call(chain.market().getSlot(id).block(self.block.into()))?.state != 0)
     }
 
+    /// Compares what the events say of a slot with what the contract says of it, where the events end. After a reorganisation it
+    /// may say something else.
+    ///
+    /// # Errors
+    /// When there is a difference: the node keeps something back. Or when it does not answer.
+    pub fn must_agree(&self, chain: &Chain, id: B256) -> anyhow::Result<()> {
+        let (market, at) = (chain.market(), self.block.into());
+        let found = chain.call(market.getSlot(id).block(at))?;
+        let audit = chain.call(market.getAudit(id).block(at))?;
+        let open = chain.call(market.openChallenges(id).block(at))?;
+        let Some(slot) = self.slots.get(&id) else {
+            return if found.state == 0 { Ok(()) } else { Err(self.unseen(&format!("slot {id}"))) };
+        };
+        let (state, deadline) = match &slot.submission {
+            None => (ACCEPTED, slot.submit_until),
+            Some(_) => (SUBMITTED, slot.challenge_until),
+        };
+        let mut challenges = self.challenges_of(id);
+        challenges.retain(|challenge| !challenge.state.has_ended());
+        let mut agrees = found.state == slot.ending.unwrap_or(state)
+            && found.deadline.to::<u64>() == deadline
+            && (audit.state == AUDIT_DUE) == slot.disclose_until.is_some()
+            && open == U256::from(challenges.len());
+        for challenge in challenges {
+            let found = chain.call(chain.disputes().getChallenge(challenge.id).block(at))?;
+            agrees &=
+                State::of(found.state) == Some(challenge.state) && found.deadline.to::<u64>() == challenge.deadline;
+        }
+        if agrees { Ok(()) } else { Err(self.kept_back(&format!("slot {id} stands otherwise than its events say"))) }
+    }
+
+    /// The market has something of which no event came.
+    fn unseen(&self, what: &str) -> anyhow::Error {
+        self.kept_back(&format!("the market has {what}, and no event of it came"))
+    }
+
     /// This node, or one that was asked before, gave less than there is. What is kept is of no use.
-    fn kept_back(&self, what: &str) -> anyhow::Error {
+    fn kept_back(&self, why: &str) -> anyhow::Error {
         let hint = match std::fs::remove_file(&self.cache) {
-            Ok(()) => "What was kept is thrown away: run the command again".to_owned(),
-            Err(_) => format!("Delete {} and run the command again", self.cache.display()),
+            Ok(()) => "What was kept is thrown away, and asked for again the next time".to_owned(),
+            Err(_) => format!("Delete {}, so that it is asked for again", self.cache.display()),
         };
         anyhow!(
-            "a node keeps events back: the market has {what}, and no event of it came. {hint}; if it says this again, use \
-             another node, or set `from-block` to an earlier block"
+            "a node keeps events back: {why}. {hint}; if this comes again, use another node, or set `from-block` to an earlier \
+             block"
         )
     }
 

@@ -7,11 +7,13 @@ use std::fs;
 use std::io::{self, Read, Seek};
 use std::str::FromStr;
 
-use anyhow::{Context, anyhow};
+use age::x25519::Recipient;
+use alloy::primitives::{B256, b256};
+use anyhow::{Context, anyhow, bail};
 use cid::Cid;
 use cid::multihash::Multihash;
 use fedmkt_contracts::market;
-use fedmkt_core::manifest::Manifest;
+use fedmkt_core::manifest::{Disclosure, Manifest, Problem, is_file_name};
 use fedmkt_core::receipt::Body;
 use fedmkt_store::{FolderStore, files};
 
@@ -19,6 +21,21 @@ use fedmkt_store::{FolderStore, files};
 pub const ENCRYPTED: &str = ".age";
 
 const SHA2_256: u64 = 0x12;
+
+/// The keys with which every other one agrees on zero, as <https://cr.yp.to/ecdh.html#validate> lists them; bit 255 counts for
+/// nothing. age ends the program that encrypts to one of them.
+const WEAK_KEYS: [B256; 7] = [
+    b256!("0000000000000000000000000000000000000000000000000000000000000000"),
+    b256!("0100000000000000000000000000000000000000000000000000000000000000"),
+    b256!("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+    b256!("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
+    b256!("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+    b256!("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+    b256!("eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+];
+
+/// What stands for five bits in Bech32.
+const BECH32: &str = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 
 /// How many bytes an age file has more than what is in it, at most: the header, and 16 bytes for each chunk of 64 KiB.
 pub fn most_overhead(bytes: u64) -> u64 {
@@ -34,31 +51,75 @@ pub fn cid_of(cid: &market::Cid) -> Option<Cid> {
     Some(Cid::new_v1(u64::from(cid.codec), digest))
 }
 
+/// What keeps a client from submitting the results of a job, or from disclosing its data, although the manifest has the right
+/// form: whoever accepts such a job loses its bond. Empty when nothing does.
+pub fn obstacles(manifest: &Manifest) -> Vec<Problem> {
+    let auditors = match &manifest.disclosure {
+        Disclosure::Audited(audit) => audit.auditors.as_slice(),
+        _ => &[],
+    };
+    let auditors = auditors.iter().map(|key| ("disclosure.auditors", key));
+    let keys = manifest.sponsor.iter().map(|key| ("sponsor", key)).chain(auditors);
+    let mut obstacles: Vec<Problem> =
+        keys.filter_map(|(field, key)| Some(Problem { field, what: recipient(key).err()?.to_string() })).collect();
+    for result in &manifest.results {
+        let name = published_name(manifest, &result.name);
+        if !is_file_name(&name) {
+            let what = format!("{name:?}, as it is published, is no file name of at most 255 bytes: use a shorter one");
+            obstacles.push(Problem { field: "results.name", what });
+        }
+    }
+    obstacles
+}
+
+/// The name that a result has in a bundle.
+fn published_name(manifest: &Manifest, name: &str) -> String {
+    let suffix = if manifest.sponsor.is_some() { ENCRYPTED } else { "" };
+    format!("{name}{suffix}")
+}
+
+/// The key that is written so.
+fn recipient(text: &str) -> anyhow::Result<Recipient> {
+    let key = Recipient::from_str(text)
+        .map_err(|error| anyhow!("{text} is no age recipient ({error}): copy it whole, as `age-keygen` prints it"))?;
+    if is_weak(&key) {
+        bail!("{text} is an age recipient to which nothing can be encrypted: use one that `age-keygen` makes");
+    }
+    Ok(key)
+}
+
+fn is_weak(key: &Recipient) -> bool {
+    // The text is the only way to the bytes: `age1`, 52 characters of key, 6 of checksum.
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0u32, 0);
+    for character in key.to_string()["age1".len()..].chars().take(52) {
+        let five = BECH32.find(character).expect("age writes Bech32");
+        (bits, count) = (bits << 5 | five as u32, count + 5);
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes[31] &= 0x7f;
+    WEAK_KEYS.contains(&B256::from_slice(&bytes))
+}
+
 /// Publishes the results of a run, and gives the bundle's CID.
 ///
 /// # Errors
 /// When they are not in the store, the sponsor's key is none, or something cannot be written.
 pub fn publish(store: &FolderStore, manifest: &Manifest, body: &Body) -> anyhow::Result<Cid> {
-    let recipient = match &manifest.sponsor {
-        None => None,
-        Some(key) => Some(
-            age::x25519::Recipient::from_str(key)
-                .map_err(|error| anyhow!("the job's key for results, {key}, is none: {error}"))?,
-        ),
-    };
+    let recipient = manifest.sponsor.as_deref().map(recipient).transpose().context("the job's key for results")?;
     let folder = tempfile::tempdir()?;
     let bundle = folder.path().join("bundle");
     fs::create_dir(&bundle)?;
     for result in &body.results {
         let content = files::read_file(store, &result.cid, result.size)
             .with_context(|| format!("the result {} is not in the store", result.name))?;
-        match &recipient {
-            None => fs::write(bundle.join(&result.name), content)?,
-            Some(recipient) => {
-                let encrypted = age::encrypt(recipient, &content)?;
-                fs::write(bundle.join(format!("{}{ENCRYPTED}", result.name)), encrypted)?;
-            }
-        }
+        let content = match &recipient {
+            None => content,
+            Some(recipient) => age::encrypt(recipient, &content)?,
+        };
+        fs::write(bundle.join(published_name(manifest, &result.name)), content)?;
     }
     let link = files::add_tree(store, &bundle)?;
     store.pin(&link.cid)?;
@@ -70,10 +131,7 @@ pub fn publish(store: &FolderStore, manifest: &Manifest, body: &Body) -> anyhow:
 /// # Errors
 /// When a recipient is none, or something cannot be read or written.
 pub fn encrypt(store: &FolderStore, recipients: &[String], mut plain: impl Read) -> anyhow::Result<Cid> {
-    let keys = recipients
-        .iter()
-        .map(|key| age::x25519::Recipient::from_str(key).map_err(|error| anyhow!("{key} is no age key: {error}")))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let keys = recipients.iter().map(|key| recipient(key)).collect::<anyhow::Result<Vec<_>>>()?;
     let encryptor = age::Encryptor::with_recipients(keys.iter().map(|key| key as &dyn age::Recipient))?;
     let mut file = tempfile::tempfile()?;
     let mut writer = encryptor.wrap_output(&mut file)?;
@@ -83,4 +141,68 @@ pub fn encrypt(store: &FolderStore, recipients: &[String], mut plain: impl Read)
     let link = files::add_file(store, file)?;
     store.pin(&link.cid)?;
     Ok(link.cid)
+}
+
+#[cfg(test)]
+mod tests {
+    use fedmkt_core::manifest::{Audit, ResultFile};
+    use fedmkt_core::unixfs::FileCid;
+
+    use super::*;
+
+    const KEY: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+
+    /// Fields of what keeps a job from being submitted.
+    fn fields(change: impl FnOnce(&mut Manifest)) -> Vec<&'static str> {
+        let file = FileCid::new().finish();
+        let mut manifest = fedmkt_test_kit::job::manifest(file, file);
+        change(&mut manifest);
+        assert_eq!(manifest.check(), [], "its form is right");
+        obstacles(&manifest).into_iter().map(|obstacle| obstacle.field).collect()
+    }
+
+    fn audited(auditors: &[&str]) -> Disclosure {
+        let auditors = auditors.iter().map(ToString::to_string).collect();
+        Disclosure::Audited(Audit { auditors, per_million: 1 })
+    }
+
+    #[test]
+    fn every_key_of_a_job_must_be_one() {
+        let wrong = KEY.replace("8p", "8q");
+        assert_eq!(fields(|job| job.sponsor = Some(KEY.into())), [""; 0]);
+        assert_eq!(fields(|job| job.sponsor = Some(wrong.clone())), ["sponsor"]);
+        assert_eq!(fields(|job| job.disclosure = audited(&[KEY])), [""; 0]);
+        assert_eq!(fields(|job| job.disclosure = audited(&[KEY, &wrong])), ["disclosure.auditors"]);
+        let both =
+            |job: &mut Manifest| (job.sponsor, job.disclosure) = (Some(wrong.clone()), audited(&[&wrong, &wrong]));
+        assert_eq!(fields(both), ["sponsor", "disclosure.auditors", "disclosure.auditors"]);
+    }
+
+    #[test]
+    fn a_key_that_ends_the_program_that_encrypts_to_it_is_none() {
+        for key in [
+            "age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq5cu47z",
+            "age1ur4h5lpmgxu2u9jku0a0r87ydtdqnr0tnsetrlvxvgz3vh6fhqqqzyt4v9",
+            "age1t7wft09r2zxzfvwsk92eeql0tvzyghxytqwgapkcyf8dm5ylz9ts6wm9s8",
+            "age1anlllllllllllllllllllllllllllllllllllllllllllllllals4n2t7m",
+        ] {
+            assert!(Recipient::from_str(key).is_ok(), "age takes {key}");
+            assert_eq!(fields(|job| job.sponsor = Some(key.into())), ["sponsor"]);
+        }
+        let own = age::x25519::Identity::generate().to_public().to_string();
+        assert_eq!(fields(|job| job.sponsor = Some(own)), [""; 0]);
+    }
+
+    #[test]
+    fn a_result_has_a_name_when_it_is_encrypted() {
+        let named = |bytes: usize, sponsor: Option<&str>| {
+            fields(|job| {
+                job.results = vec![ResultFile { name: "x".repeat(bytes), most_bytes: 1 }];
+                job.sponsor = sponsor.map(Into::into);
+            })
+        };
+        assert_eq!(named(255, None), [""; 0]);
+        assert_eq!(named(251, Some(KEY)), [""; 0]);
+        assert_eq!(named(252, Some(KEY)), ["results.name"]);
+    }
 }

@@ -2,9 +2,15 @@
 
 use std::fs;
 
+use alloy::primitives::{B256, U256};
+use fedmkt_contracts::terms;
+use fedmkt_market::board::Board;
+use fedmkt_market::send::pay;
+use fedmkt_store::job::JobDrive;
 use serde_json::json;
 
 use crate::devnet::{Devnet, PERMIT};
+use crate::disputes::Program;
 use crate::party::{Done, FUNDS, Party};
 
 #[test]
@@ -77,6 +83,32 @@ fn what_is_wrong_is_told_and_nothing_is_sent() {
     let imported = rich.fedmkt(&["wallet", "import", "key", "--wallet", "two"]);
     assert_eq!(imported.text(), "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A");
     assert_eq!(net.tokens(&rich.account), FUNDS);
+}
+
+#[test]
+fn a_job_that_cannot_be_submitted_is_neither_posted_nor_accepted() {
+    let Some(net) = Devnet::start("a job that cannot be submitted") else { return };
+    let (sponsor, client) = (Party::new(&net), Party::new(&net));
+    let good = sponsor.publish(|_| {});
+    let posted = sponsor.post(&net, &good, 1, "1").text().parse::<B256>().expect("an id");
+    let wrong = "age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq";
+    let cid = sponsor.publish(|manifest| manifest.sponsor = Some(wrong.into()));
+    sponsor.post(&net, &cid, 1, "1").fails(3, "no client could submit what this job wants: sponsor");
+    // A sponsor with another program.
+    let program = Program::of(&sponsor, &net);
+    let job = cid.parse().expect("a CID");
+    let root = JobDrive::open(&sponsor.store(), &job).and_then(|drive| drive.root(&sponsor.store())).expect("a job");
+    let mut terms = Board::read(&program.chain, &program.settings).expect("events").jobs[&posted].terms.clone();
+    (terms.cid, terms.root) = (terms::job_digest(&job).expect("a job"), root.0.into());
+    let (token, total) = (terms.token, U256::from(terms.reward));
+    let call = program.chain.market().post(terms).calldata().to_vec();
+    pay(&program.sender(), "post", token, total, call).expect("posted");
+    client.write_data(1);
+    sponsor.hand(&cid, &client);
+    let refused = client.fedmkt(&["accept", &cid, "--grant", "data=data", "--yes"]);
+    refused.fails(3, "you could not submit what this job wants");
+    refused.fails(3, &format!("sponsor: {wrong} is no age recipient"));
+    assert_eq!((net.tokens(&client.account), net.nonce(&client.account)), (FUNDS, 0));
 }
 
 #[test]

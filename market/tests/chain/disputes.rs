@@ -274,6 +274,19 @@ fn a_client_that_posts_false_leaves_is_refuted() {
 }
 
 #[test]
+fn a_client_defends_itself_though_what_it_prints_has_no_room() {
+    let Some(scene) = Scene::begin("a full disk in a dispute") else { return };
+    let slot = scene.slot.to_string();
+    let id = scene.challenger.fedmkt(&["challenge", "open", &slot, "--yes"]).text().to_owned();
+    let full = std::fs::File::create("/dev/full").expect("a device");
+    let done = scene.client.command("fedmkt", &["defend", "--once"]).stdout(full).output().expect("fedmkt runs");
+    let done = Done::from(done);
+    assert_eq!(done.stderr.matches("it goes on all the same").count(), 1, "said once: {}", done.stderr);
+    let shown = scene.challenger.fedmkt(&["challenge", "show", &id, "--json"]).json();
+    assert_eq!(shown["state"], "wants a choice", "{}", done.stderr);
+}
+
+#[test]
 fn a_client_that_does_not_answer_loses_its_bond() {
     let Some(scene) = Scene::begin("silence") else { return };
     let challenger = &scene.challenger;

@@ -4,9 +4,10 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
-use alloy::primitives::B256;
+use alloy::primitives::{B256, U256};
 use fedmkt_core::manifest::{Audit, Disclosure};
 use fedmkt_market::board::Board;
+use fedmkt_market::send::allow;
 use serde_json::{Value, json};
 
 use crate::devnet::Devnet;
@@ -186,6 +187,41 @@ fn an_audited_client_discloses_and_is_paid() {
     client.fedmkt(&["claim"]).text();
     assert_eq!(net.tokens(&client.account), FUNDS + 100 * TOKEN);
     assert_eq!(count(&sponsor, &job), 1);
+}
+
+#[test]
+fn whoever_asked_for_an_audit_gets_its_bond_back_by_claim() {
+    let Some(net) = Devnet::start("an audit request") else { return };
+    let (sponsor, client, asking) = (Party::new(&net), Party::new(&net), Party::new(&net));
+    let (_, auditor) = key();
+    let cid = sponsor.publish(|manifest| {
+        manifest.disclosure = Disclosure::Audited(Audit { auditors: vec![auditor], per_million: 1_000_000 });
+    });
+    let audited = ["--auditor", &sponsor.account, "--challenge-bond", "20", "--compensation", "10"];
+    sponsor.post_with(&net, &cid, 1, "100", &audited).text();
+    client.write_data(1);
+    sponsor.hand(&cid, &client);
+    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
+    let slot: B256 = done["submission"]["slot"].as_str().expect("a slot").parse().expect("an id");
+    let program = Program::of(&asking, &net);
+    let (sender, market) = (program.sender(), program.chain.market);
+    allow(&sender, net.token.parse().expect("an address"), U256::from(20 * TOKEN)).expect("allowed");
+    let call = program.chain.market().requestAudit(slot).calldata().to_vec();
+    assert!(sender.send("request", market, call).expect("sent").status());
+    assert_eq!(net.tokens(&asking.account), FUNDS - 20 * TOKEN);
+    // All that this account knew of it is lost.
+    drop(sender);
+    drop(program);
+    fs::remove_file(asking.path("home/journal.redb")).expect("a journal");
+
+    client.fedmkt(&["defend", "--once"]).text();
+    net.wait(3601);
+    client.fedmkt(&["claim"]).text();
+    asking.fedmkt(&["claim"]).text();
+    // The client has disclosed, and is paid for its trouble.
+    assert_eq!(net.tokens(&asking.account), FUNDS - 10 * TOKEN);
+    assert_eq!(net.tokens(&client.account), FUNDS + 110 * TOKEN);
+    assert_eq!(net.tokens(&net.market), 0, "every unit went to somebody");
 }
 
 #[test]

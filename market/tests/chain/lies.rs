@@ -1,7 +1,10 @@
 //! Nodes that lie: nothing is lost, nothing is done twice, and what they gave does not stay.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::providers::Provider;
@@ -147,6 +150,38 @@ fn events_that_are_kept_back_are_noticed_and_what_was_kept_of_them_is_not_used()
     sponsor.fedmkt(&["job", "approve", &slot, "--yes"]).text();
     client.fedmkt(&["claim"]).text();
     assert_eq!(net.tokens(&client.account), FUNDS + 100 * TOKEN);
+}
+
+#[test]
+fn a_client_is_not_told_that_all_is_over_while_the_market_has_a_challenge() {
+    let Some((net, _, mut client, cid, _)) = market("a challenge that is kept back") else { return };
+    let challenger = Party::new(&net);
+    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
+    let slot = done["submission"]["slot"].as_str().expect("a slot").to_owned();
+    let id = challenger.fedmkt(&["challenge", "open", &slot, "--yes"]).text().to_owned();
+    let market = net.market.to_lowercase();
+    let silent = Proxy::lying(&net.address, move |request, result| {
+        if let Some(logs) = result.as_array_mut().filter(|_| is(request, "eth_getLogs")) {
+            logs.retain(|log| log["address"].as_str().is_some_and(|address| address.to_lowercase() == market));
+        }
+    });
+    client.rpc = silent.url();
+    let kept_back = "a node keeps events back: slot";
+    client.fedmkt(&["defend", "--once"]).fails(3, kept_back);
+    // By the events alone its window has passed.
+    net.wait(3601);
+    let mut command = client.command("fedmkt", &["defend"]);
+    let mut watching = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut told = BufReader::new(watching.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    assert!(told.any(|line| line.contains(kept_back)), "it ended");
+    // Some looks later.
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(watching.try_wait().expect("asked"), None, "it stays");
+    watching.kill().expect("killed");
+    watching.wait().expect("ended");
+    client.rpc = net.url();
+    let told = client.fedmkt(&["defend", "--once"]);
+    assert!(told.stdout.contains(&id), "{}{}", told.stdout, told.stderr);
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! Nobody hands anybody a file: everything goes through a Kubo node.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use fedmkt_core::manifest::{Audit, Disclosure};
 use fedmkt_test_kit::kubo::Daemon;
+use serde_json::Value;
 
 use crate::devnet::Devnet;
 use crate::party::{Done, FUNDS, Party, TOKEN, key};
@@ -88,6 +92,40 @@ fn a_job_its_data_and_its_results_go_through_a_node_that_is_killed_in_between() 
         assert_eq!(net.tokens(&client.account), FUNDS + 100 * TOKEN);
     }
     assert_eq!((net.tokens(&sponsor.account), net.tokens(&net.market)), (FUNDS - 300 * TOKEN, 0));
+}
+
+#[test]
+fn a_disclosure_does_not_wait_for_the_node_and_its_upload_is_gone_on_with() {
+    let test = "a disclosure through a node";
+    let (Some(net), Some(daemon)) = (Devnet::start(test), Daemon::find(test)) else { return };
+    let (sponsor, mut client) = (Party::new(&net), Party::new(&net));
+    let auditors = vec![key().1];
+    let cid = sponsor.publish(|manifest| {
+        manifest.disclosure = Disclosure::Audited(Audit { auditors, per_million: 1_000_000 });
+    });
+    sponsor.post_with(&net, &cid, 1, "100", &["--auditor", &sponsor.account]).text();
+    client.write_data(1);
+    sponsor.hand(&cid, &client);
+    Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
+    // It takes every connection and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    client.set("FEDMKT_IPFS", format!("http://{}", silent.local_addr().expect("an address")));
+    let mut defend = client.command("fedmkt", &["defend", "--json"]);
+    let told = File::create(client.path("told")).expect("a file");
+    let mut defend = defend.stdout(Stdio::piped()).stderr(told).spawn().expect("it starts");
+    let said = BufReader::new(defend.stdout.take().expect("piped")).lines();
+    let mut said = said.map(|line| serde_json::from_str::<Value>(&line.expect("text")).expect("an object"));
+    let disclosed = said.find(|object| object["event"] == "disclosed").expect("it discloses");
+    let capsule = disclosed["capsule"].as_str().expect("a capsule");
+    defend.kill().expect("killed");
+    defend.wait().expect("ended");
+    let told = fs::read_to_string(client.path("told")).expect("text");
+    assert!(!told.contains("could not be handed"), "it has not given up before: {told}");
+
+    client.set("FEDMKT_IPFS", daemon.rpc.to_string());
+    let told = client.fedmkt(&["defend", "--once"]);
+    assert!(told.stderr.contains(&format!("{capsule} is in the node")), "{}", told.stderr);
+    assert!(daemon.repository.run(&["pin", "ls", "--type=recursive"]).contains(capsule));
 }
 
 #[test]

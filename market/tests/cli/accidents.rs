@@ -2,12 +2,13 @@
 //!
 //! Every moment is right, so nothing here depends on how fast a computer is.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use fedmkt_market::records::Records;
 use fedmkt_test_kit::accidents::{Dice, files_below, limited, wait_for_a_moment};
 
 use crate::sandbox::{Done, Sandbox};
@@ -138,4 +139,20 @@ fn a_full_output_is_said() {
         .into();
     done.fails(3, "File too large");
     assert!(!sandbox.path("new").exists(), "half a file is none");
+}
+
+#[test]
+fn the_journal_is_free_while_a_backup_copies_files() {
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.path("home")).expect("a folder");
+    let slow = sandbox.path("home/policy.toml");
+    assert!(Command::new("mkfifo").arg(&slow).status().expect("mkfifo runs").success());
+    let mut backup = sandbox.command(&["backup", "copy"]);
+    let backup = backup.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    // Opened when the program copies it.
+    let policy = OpenOptions::new().write(true).open(&slow).expect("a pipe");
+    let journal = Records::open(&sandbox.path("home/journal.redb"));
+    drop((policy, journal.expect("nobody has it open")));
+    Done::from(backup.wait_with_output().expect("it ended")).line();
+    Records::open(&sandbox.path("copy/journal.redb")).expect("a journal");
 }

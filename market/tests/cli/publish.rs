@@ -8,7 +8,7 @@ use fedmkt_store::job::write_job_drive;
 
 use crate::sandbox::{JOB, Sandbox};
 
-const AGE: &str = "age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq";
+const AGE: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
 fn manifest(sandbox: &Sandbox, job: &str) -> Manifest {
     let block = sandbox.store().get(&job.parse().expect("a CID")).expect("a block");
@@ -136,6 +136,26 @@ fn everything_that_is_wrong_is_said_at_once() {
     }
     assert!(done.stdout.is_empty());
     assert!(sandbox.store().pins().expect("pins").is_empty());
+}
+
+#[test]
+fn a_job_that_no_client_could_submit_is_not_published() {
+    let sandbox = Sandbox::new();
+    sandbox.write_job();
+    let wrong = AGE.replace("8p", "8q");
+    sandbox.change_job(
+        "kind =",
+        &format!("kind = \"audited\"\nauditors = [\"{AGE}\", \"{wrong}\"]\nsponsor = \"{wrong}\""),
+    );
+    sandbox.change_job("name = \"weights\"", &format!("name = \"{}\"", "x".repeat(252)));
+    let done = sandbox.run(&["publish", "job.toml"]);
+    done.fails(1, "3 things must be changed");
+    done.fails(1, &format!("  sponsor: {wrong} is no age recipient"));
+    done.fails(1, &format!("  disclosure.auditors: {wrong} is no age recipient"));
+    done.fails(1, "as it is published, is no file name of at most 255 bytes");
+    // Of a key without even the form of one that is said alone.
+    sandbox.write("job.toml", JOB.replace("kind =", "sponsor = \"age1\"\nkind ="));
+    sandbox.run(&["publish", "job.toml"]).fails(1, "1 thing must be changed");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use cid::Cid;
 use clap::Args;
 use fedmkt_market::journal::{self, Taken};
+use fedmkt_market::records::Records;
 use fedmkt_market::settings::Settings;
 use fedmkt_runtime::atomic_file;
 use fedmkt_runtime::message::note;
@@ -33,10 +34,9 @@ pub fn run(backup: &Backup, settings: &Settings, store: &FolderStore, out: &mut 
     if folder.exists() {
         bail!("{} is there already: name a new folder", folder.display());
     }
-    // Nobody writes to the journal while it is copied.
-    let journal = journal::open(settings)?;
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let making = tempfile::tempdir_in(parent).with_context(|| format!("cannot write in {}", parent.display()))?;
+    let slots = copy_journal(settings, &making.path().join("journal.redb"))?;
     let home = settings.home.path();
     for name in ["identity.age", "policy.toml", "config.toml"] {
         copy(&home.join(name), &making.path().join(name))?;
@@ -55,8 +55,7 @@ pub fn run(backup: &Backup, settings: &Settings, store: &FolderStore, out: &mut 
     let archives = making.path().join("archives");
     fs::create_dir(&archives)?;
     let (mut lost, mut lost_files) = (Vec::new(), Vec::new());
-    for (_, taken) in journal.all::<Taken>("slot/")? {
-        let disclosed: Option<String> = journal.get(&journal::disclosed(taken.slot))?;
+    for (taken, disclosed) in slots {
         for file in taken.bundle.iter().chain(&disclosed) {
             let path = archives.join(format!("{file}.car"));
             if !archive(store, &fedmkt_store::parse_cid(file)?, &path)? {
@@ -71,11 +70,6 @@ pub fn run(backup: &Backup, settings: &Settings, store: &FolderStore, out: &mut 
             lost.push(taken.capsule);
         }
     }
-    let records = fedmkt_market::records::Records::open(&making.path().join("journal.redb"))?;
-    let all: Vec<(String, Value)> = journal.all("")?;
-    let all: Vec<(String, &Value)> = all.iter().map(|(name, value)| (name.clone(), value)).collect();
-    records.put_all(&all)?;
-    drop(records);
     fs::rename(making.path(), folder).with_context(|| format!("cannot make {}", folder.display()))?;
     // The folder has another name now, and stays.
     let _ = making.keep();
@@ -89,6 +83,21 @@ pub fn run(backup: &Backup, settings: &Settings, store: &FolderStore, out: &mut 
     }
     writeln!(out, "{}", folder.display())?;
     Ok(())
+}
+
+/// Copies the journal, and gives the slots that are in it, with the CIDs of what their client has disclosed. It is open only for
+/// so long: copying capsules takes longer than `fedmkt defend` can wait.
+fn copy_journal(settings: &Settings, to: &Path) -> anyhow::Result<Vec<(Taken, Option<String>)>> {
+    let journal = journal::open(settings)?;
+    let all: Vec<(String, Value)> = journal.all("")?;
+    let all: Vec<(String, &Value)> = all.iter().map(|(name, value)| (name.clone(), value)).collect();
+    Records::open(to)?.put_all(&all)?;
+    let slots: Vec<(String, Taken)> = journal.all("slot/")?;
+    let with_disclosed = |(_, taken): (String, Taken)| {
+        let disclosed = journal.get(&journal::disclosed(taken.slot))?;
+        Ok((taken, disclosed))
+    };
+    slots.into_iter().map(with_disclosed).collect()
 }
 
 /// Writes what is below a CID into an archive. Whether the store has all of it.

@@ -5,8 +5,10 @@
 //! which has no key, and kept in the journal.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
-use std::time::Duration;
+use std::io::Write;
+use std::sync::mpsc::{self, Receiver, Sender as Queue};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::{Address, B256};
@@ -17,7 +19,7 @@ use clap::Args;
 use fedmkt_contracts::submission as calls;
 use fedmkt_core::roots::StateRoot;
 use fedmkt_core::trace::Level;
-use fedmkt_market::board::{Board, Follower, Slot};
+use fedmkt_market::board::{AUDIT_DUE, Board, Follower, Slot};
 use fedmkt_market::chain::Chain;
 use fedmkt_market::dispute::{self, Answer, Challenge, Kind, Moved, State};
 use fedmkt_market::journal;
@@ -37,6 +39,9 @@ pub use leaves::Leaves;
 
 /// How long to wait before the chain is looked at again.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long to wait before the contract is asked again whether slots stand as their events say.
+const ASK_AFTER: Duration = Duration::from_secs(30);
 
 /// State of a slot in the contract: lost for silence, or refuted.
 const SLOT_SILENT: u8 = 7;
@@ -74,6 +79,36 @@ pub fn compute(arguments: &Leaves, store: &FolderStore, out: &mut dyn Write) -> 
 }
 
 pub fn run(arguments: &Defend, settings: &Settings, store: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
+    let (uploads, files) = mpsc::channel();
+    // What is still on its way to the node in the end is waited for.
+    thread::scope(|scope| {
+        scope.spawn(move || hand_over(store, &files));
+        watch(arguments, settings, store, uploads, out)
+    })
+}
+
+/// Hands files over to the node that was named, one after the other. If none was, or it fails, a person is told what to do.
+fn hand_over(store: &CachedStore, files: &Receiver<Cid>) {
+    for file in files {
+        note(&match work::upload(store, [&file]) {
+            Ok(true) => format!("{file} is in the node that --ipfs names."),
+            Ok(false) => work::how_to_hand_over(&file),
+            Err(error) => format!(
+                "{file} could not be handed to the node: {}. {}",
+                sentence(&error),
+                work::how_to_hand_over(&file)
+            ),
+        });
+    }
+}
+
+fn watch(
+    arguments: &Defend,
+    settings: &Settings,
+    store: &CachedStore,
+    uploads: Queue<Cid>,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let client = wallet::address(settings)?;
     let chain = Chain::connect(settings)?;
     let mut follower = Follower::new(&chain, settings)?;
@@ -103,6 +138,8 @@ pub fn run(arguments: &Defend, settings: &Settings, store: &CachedStore, out: &m
         // Nobody is there later to be asked for the password.
         key: if arguments.once { None } else { Some(wallet::open(settings)?) },
         json: arguments.json,
+        uploads,
+        handed_over: BTreeSet::new(),
         told: BTreeSet::new(),
         open: BTreeSet::new(),
         lost: false,
@@ -117,12 +154,14 @@ pub fn run(arguments: &Defend, settings: &Settings, store: &CachedStore, out: &m
     // Slots that had ended before are nobody's concern.
     let mut open: BTreeSet<B256> =
         board.slots.values().filter(is_meant).filter(|slot| slot.ending.is_none()).map(|slot| slot.id).collect();
+    let (mut ask_at, mut agrees) = (Instant::now(), true);
     loop {
         let slots: Vec<&Slot> = board.slots.values().filter(is_meant).collect();
         open.extend(slots.iter().filter(|slot| slot.ending.is_none()).map(|slot| slot.id));
         let followed: Vec<&Slot> = slots.into_iter().filter(|slot| open.contains(&slot.id)).collect();
-        let done = defence.answer_all(&board, &followed, now, out)?;
+        let done = defence.answer_all(&board, &followed, now, out);
         if arguments.once {
+            followed.iter().try_for_each(|slot| board.must_agree(&chain, slot.id))?;
             return if done && !defence.lost { Ok(()) } else { Err(Refused.into()) };
         }
         let mut concerns = open.iter().chain(&arguments.slots);
@@ -130,17 +169,26 @@ pub fn run(arguments: &Defend, settings: &Settings, store: &CachedStore, out: &m
             defence
                 .tell(&format!("Slot {id} is gone: the node is behind, or the chain was reorganised. Waiting for it."));
         }
-        if concerns.all(|id| is_over(&board, id, sure)) {
-            break;
+        let are_over = concerns.clone().all(|id| is_over(&board, id, sure));
+        // After a difference all events are read again, which a node does not give every two seconds.
+        if Instant::now() >= ask_at || (are_over && agrees) {
+            ask_at = Instant::now() + ASK_AFTER;
+            let compared = concerns.try_for_each(|id| board.must_agree(&chain, *id));
+            agrees = compared.is_ok();
+            match compared {
+                Ok(()) if are_over => break,
+                Ok(()) => {}
+                Err(error) => note(&sentence(&error)),
+            }
         }
-        std::thread::sleep(PAUSE);
+        thread::sleep(PAUSE);
         // A node that does not answer for a while is no reason to leave.
         (board, now, sure) = loop {
             match look(&mut follower) {
                 Ok(seen) => break seen,
                 Err(error) => note(&sentence(&error)),
             }
-            std::thread::sleep(PAUSE);
+            thread::sleep(PAUSE);
         };
     }
     note("Nothing of yours can be disputed any more: `fedmkt claim`.");
@@ -166,6 +214,10 @@ struct Defence<'a> {
     client: Address,
     key: Option<PrivateKeySigner>,
     json: bool,
+    /// Takes files that are to be handed over to the node.
+    uploads: Queue<Cid>,
+    /// Disclosed files that were put there.
+    handed_over: BTreeSet<Cid>,
     /// What a person was told already.
     told: BTreeSet<String>,
     /// Challenges that had not ended when they were last looked at.
@@ -176,7 +228,7 @@ struct Defence<'a> {
 
 impl Defence<'_> {
     /// Does what is wanted in all challenges of these slots, the most urgent first. Whether all could be done.
-    fn answer_all(&mut self, board: &Board, slots: &[&Slot], now: u64, out: &mut dyn Write) -> anyhow::Result<bool> {
+    fn answer_all(&mut self, board: &Board, slots: &[&Slot], now: u64, out: &mut dyn Write) -> bool {
         let (mut challenges, mut done) = (Vec::new(), true);
         for slot in slots {
             // What is drawn late is drawn for sure: nobody else may hold it in time.
@@ -194,6 +246,12 @@ impl Defence<'_> {
                     done = false;
                 }
             }
+            // This program may have been ended between disclosing and the end of the upload.
+            if let Some(file) = slot.disclosed.filter(|_| slot.ending.is_none() && self.has_node())
+                && self.handed_over.insert(file)
+            {
+                self.make_available(file);
+            }
             if matches!(slot.ending, Some(SLOT_SILENT | SLOT_REFUTED)) {
                 self.lost = true;
                 self.tell(&format!("Slot {} is lost: {}.", slot.id, slot.state()));
@@ -208,7 +266,7 @@ impl Defence<'_> {
                     let object = json!({ "event": "ended", "challenge": id, "slot": slot.id,
                                          "ending": challenge.state.to_string(), "ruled": challenge.ruling.is_some() });
                     let line = format!("challenge {id} has ended: {}", challenge.state);
-                    self.say(&object, &line, out)?;
+                    self.say(&object, &line, out);
                 }
                 continue;
             }
@@ -216,7 +274,7 @@ impl Defence<'_> {
                 let object = json!({ "event": "challenged", "challenge": id, "slot": slot.id,
                                      "kind": challenge.kind.to_string(), "challenger": challenge.challenger });
                 let line = format!("challenge {id} of slot {}, about the {}", slot.id, challenge.kind);
-                self.say(&object, &line, out)?;
+                self.say(&object, &line, out);
             }
             if slot.ending.is_some() {
                 continue;
@@ -227,7 +285,7 @@ impl Defence<'_> {
                 done = false;
             }
         }
-        Ok(done)
+        done
     }
 
     fn answer(
@@ -284,7 +342,7 @@ impl Defence<'_> {
                 }
                 _ => format!("challenge {id}: {event}"),
             };
-            self.say(&object, &line, out)?;
+            self.say(&object, &line, out);
         }
         Ok(())
     }
@@ -297,10 +355,10 @@ impl Defence<'_> {
         }
         self.send(|sender| work::hold_lottery(sender, id).map(|()| Moved::Yes))?;
         let audit = self.chain.call(self.chain.market().getAudit(id))?;
-        let drawn = audit.state == work::AUDIT_DUE;
+        let drawn = audit.state == AUDIT_DUE;
         let object = json!({ "event": "lottery", "slot": id, "drawn": drawn });
         let outcome = if drawn { "an audit is due" } else { "it was not drawn for an audit" };
-        self.say(&object, &format!("slot {id}: the audit lottery was held, {outcome}"), out)?;
+        self.say(&object, &format!("slot {id}: the audit lottery was held, {outcome}"), out);
         if drawn { self.disclose(slot, audit.deadline.to(), out) } else { Ok(()) }
     }
 
@@ -308,19 +366,19 @@ impl Defence<'_> {
     fn disclose(&mut self, slot: &Slot, until: u64, out: &mut dyn Write) -> anyhow::Result<()> {
         let id = slot.id;
         // The event may be older than the disclosure.
-        if self.chain.call(self.chain.market().getAudit(id))?.state != work::AUDIT_DUE {
+        if self.chain.call(self.chain.market().getAudit(id))?.state != AUDIT_DUE {
             return Ok(());
         }
-        let journal = journal::open(self.settings)?;
-        let taken = journal::written(&journal, id)?;
+        let taken = journal::written(&journal::open(self.settings)?, id)?;
         let auditors = work::auditors(self.settings, self.store, &taken)?;
         self.tell(&format!(
             "An audit of slot {id} is due until {}: its data is disclosed to the job's auditors, as you have agreed to.",
             utc(until)
         ));
-        let capsule = work::disclosed_capsule(&journal, self.store.folder(), &auditors, &taken)?;
-        drop(journal);
-        self.make_available(&capsule);
+        let capsule = work::disclosed_capsule(self.settings, self.store.folder(), &auditors, &taken)?;
+        if self.handed_over.insert(capsule) {
+            self.make_available(capsule);
+        }
         let disclosed = calls::file_cid(Some(&capsule))?;
         self.send(|sender| {
             let call = sender.chain.market().disclose(id, disclosed).calldata().to_vec();
@@ -328,23 +386,19 @@ impl Defence<'_> {
             Ok(Moved::Yes)
         })?;
         let object = json!({ "event": "disclosed", "slot": id, "capsule": capsule.to_string() });
-        self.say(&object, &format!("slot {id}: disclosed {capsule}, encrypted to {} auditors", auditors.len()), out)?;
+        self.say(&object, &format!("slot {id}: disclosed {capsule}, encrypted to {} auditors", auditors.len()), out);
         Ok(())
     }
 
-    /// Hands a file over to the node that was named. If none was, or it fails, a person is told what to do: what is sent to
-    /// the chain has a deadline, and does not wait for the node.
-    fn make_available(&mut self, file: &Cid) {
-        match work::upload(self.store, [file]) {
-            Ok(true) => self.tell(&format!("{file} is in the node that --ipfs names.")),
-            Ok(false) => self.tell(&work::how_to_hand_over(file)),
-            Err(error) => {
-                self.tell(&format!(
-                    "{file} could not be handed to the node: {error:#}. {}",
-                    work::how_to_hand_over(file)
-                ));
-            }
-        }
+    /// Whether a node was named to which files are handed over.
+    fn has_node(&self) -> bool {
+        self.store.network().is_some_and(|network| network.node().is_some())
+    }
+
+    /// Lets a file be handed over. What is sent to the chain has a deadline, and does not wait for the node.
+    fn make_available(&self, file: Cid) {
+        // Whoever takes it is there until this program ends.
+        let _ = self.uploads.send(file);
     }
 
     /// What a client can do when files are said to be missing.
@@ -353,7 +407,7 @@ impl Defence<'_> {
         let cid = match challenge.kind {
             Kind::Step => return,
             Kind::Results => submission::cid_of(&submitted.bundle),
-            Kind::Capsule => submission::cid_of(&submitted.capsule),
+            Kind::Capsule => submission::cid_of(&submitted.capsule).or(slot.disclosed),
         };
         // A challenge is looked at again and again; the files are handed over once.
         let said = format!("Challenge {}: somebody says that the {} cannot be had.", challenge.id, challenge.kind);
@@ -361,7 +415,7 @@ impl Defence<'_> {
             && !self.told.contains(&said)
         {
             self.tell(&said);
-            self.make_available(&cid);
+            self.make_available(cid);
         }
     }
 
@@ -409,15 +463,11 @@ impl Defence<'_> {
         make(&Sender { chain: self.chain, journal: &journal, key })
     }
 
-    fn say(&mut self, object: &serde_json::Value, line: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+    /// Says what has happened. That it cannot be written, whatever the reason, is none to be silent in a dispute.
+    fn say(&mut self, object: &serde_json::Value, line: &str, out: &mut dyn Write) {
         let line = if self.json { object.to_string() } else { line.to_owned() };
-        match writeln!(out, "{line}").and_then(|()| out.flush()) {
-            // That nobody listens is no reason to be silent in a dispute.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.tell("Nobody reads what this prints any more; it goes on all the same.");
-                Ok(())
-            }
-            said => Ok(said?),
+        if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+            self.tell(&format!("What this prints cannot be written any more ({error}); it goes on all the same."));
         }
     }
 
@@ -454,6 +504,7 @@ mod tests {
             lottery_held: false,
             disclose_until: None,
             audited: false,
+            requester: None,
             disclosed: None,
             ending: None,
         };

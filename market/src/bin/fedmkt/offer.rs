@@ -19,7 +19,8 @@ use fedmkt_market::duration::Seconds;
 use fedmkt_market::receipt::utc;
 use fedmkt_market::send::{Sender, pay};
 use fedmkt_market::settings::Settings;
-use fedmkt_market::{journal, terminal, wallet};
+use fedmkt_market::{journal, submission, terminal, wallet};
+use fedmkt_runtime::job::check_release;
 use fedmkt_runtime::message::{note, printable};
 use fedmkt_store::CachedStore;
 use fedmkt_store::job::JobDrive;
@@ -115,6 +116,10 @@ struct Begun {
 
 pub fn run(post: &Post, settings: &Settings, store: &CachedStore, out: &mut dyn Write) -> anyhow::Result<()> {
     let drive = JobDrive::open(store, &post.job)?;
+    check_release(post.job, drive.manifest())?;
+    if let Some(obstacle) = submission::obstacles(drive.manifest()).first() {
+        bail!("no client could submit what this job wants: {obstacle}; publish it anew");
+    }
     let root = drive.root(store)?;
     let chain = Chain::connect(settings)?;
     let sponsor = wallet::address(settings)?;

@@ -9,6 +9,7 @@ use cid::Cid;
 use fedmkt_core::admission::{self, ModuleLimits};
 use fedmkt_core::manifest::{Manifest, SizeClass};
 use fedmkt_core::unixfs::FileCid;
+use fedmkt_market::submission;
 use fedmkt_runtime::message::note;
 use fedmkt_store::job::{JobDrive, JobError};
 use fedmkt_store::{CachedStore, FolderStore, files, put_value};
@@ -36,9 +37,12 @@ pub fn run(arguments: &Publish, cached: &CachedStore, out: &mut dyn Write) -> an
     let model = add_model(store, &folder.join(&file.model), &mut findings)?;
     let (manifest, more) = file.into_manifest(trainer.unwrap_or_else(any_file), model.unwrap_or_else(any_file));
     findings.extend(more);
-    findings.extend(
-        manifest.check().iter().map(|problem| format!("{}: {}", problem.field.replace('_', "-"), problem.what)),
-    );
+    let mut problems = manifest.check();
+    let mut obstacles = submission::obstacles(&manifest);
+    // What has not even the right form is told once.
+    obstacles.retain(|obstacle| problems.iter().all(|problem| problem.field != obstacle.field));
+    problems.extend(obstacles);
+    findings.extend(problems.iter().map(|problem| format!("{}: {}", problem.field.replace('_', "-"), problem.what)));
     let drive = match (trainer, model) {
         (Some(_), Some(_)) => drive(store, &manifest, &mut findings)?,
         _ => None,

@@ -25,7 +25,7 @@ use fedmkt_core::pack::Pack;
 use fedmkt_core::roots::{DataRoot, Hash, RunId};
 use fedmkt_core::tree;
 use fedmkt_market::amount::Amount;
-use fedmkt_market::board::{ACCEPTED, Board, Job, PAID, Reference, SUBMITTED, Slot};
+use fedmkt_market::board::{ACCEPTED, AUDIT_DUE, Board, Job, PAID, Reference, SUBMITTED, Slot};
 use fedmkt_market::chain::Chain;
 use fedmkt_market::dispute::Effort;
 use fedmkt_market::duration::Seconds;
@@ -46,9 +46,6 @@ use fedmkt_store::{CachedStore, FolderStore, files};
 use serde_json::{Value, json};
 
 use crate::{Refused, challenge, offer, self_check};
-
-/// State of an audit in the contract.
-pub const AUDIT_DUE: u8 = 1;
 
 /// What has happened to a slot: flags of the contract.
 const DRAWN: u8 = 2;
@@ -165,10 +162,16 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &CachedStore, out:
     let posted = board.job(&chain, &arguments.job)?;
     let cid = posted.cid();
     let job = job::Job::load(&job::Reference::Cid(cid), store, &settings.home)?;
+    job::check_release(cid, &job.manifest)?;
     let differences = terms::differences(&posted.terms, &cid, &job.manifest, job.root());
     if !differences.is_empty() {
         let lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
         bail!("what was posted does not fit the job: do not accept it\n  {}", lines.join("\n  "));
+    }
+    let obstacles = submission::obstacles(&job.manifest);
+    if !obstacles.is_empty() {
+        let lines: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
+        bail!("you could not submit what this job wants: do not accept it\n  {}", lines.join("\n  "));
     }
     let (name, path) = &arguments.grant;
     if *name != job.manifest.data.name {
@@ -557,17 +560,22 @@ pub fn auditors(settings: &Settings, store: &CachedStore, taken: &Taken) -> anyh
 /// The capsule of a slot in the store, encrypted to its auditors. Encrypted again it is another file, and the first one may be on
 /// its way to the chain: which one it is, is in the journal.
 pub fn disclosed_capsule(
-    journal: &Records,
+    settings: &Settings,
     store: &FolderStore,
     auditors: &[String],
     taken: &Taken,
 ) -> anyhow::Result<Cid> {
     let name = journal::disclosed(taken.slot);
+    if let Some(kept) = journal::open(settings)?.get::<String>(&name)? {
+        return Ok(fedmkt_store::parse_cid(&kept)?);
+    }
+    // Encrypting takes long: others may use the journal meanwhile, even for the same.
+    let capsule = File::open(&taken.capsule).with_context(|| format!("the capsule {} is gone", taken.capsule))?;
+    let capsule = submission::encrypt(store, auditors, capsule)?;
+    let journal = journal::open(settings)?;
     if let Some(kept) = journal.get::<String>(&name)? {
         return Ok(fedmkt_store::parse_cid(&kept)?);
     }
-    let capsule = File::open(&taken.capsule).with_context(|| format!("the capsule {} is gone", taken.capsule))?;
-    let capsule = submission::encrypt(store, auditors, capsule)?;
     journal.put(&name, &capsule.to_string())?;
     Ok(capsule)
 }
@@ -600,10 +608,10 @@ pub fn disclose(
     auditors.iter().for_each(|auditor| note(&format!("  {}", printable(auditor))));
     terminal::agree(arguments.yes, "Disclose it to them?")?;
     let key = wallet::open(settings)?;
+    let capsule = disclosed_capsule(settings, store.folder(), &auditors, &taken)?;
+    upload(store, [&capsule]).context("nothing was disclosed")?;
     // Not before: `fedmkt defend` needs it.
     let journal = journal::open(settings)?;
-    let capsule = disclosed_capsule(&journal, store.folder(), &auditors, &taken)?;
-    upload(store, [&capsule]).context("nothing was disclosed")?;
     let disclosed = calls::file_cid(Some(&capsule))?;
     let sender = Sender { chain: &chain, journal: &journal, key };
     let call = chain.market().disclose(taken.slot, disclosed).calldata().to_vec();
@@ -724,7 +732,7 @@ pub fn claim(arguments: &Claim, settings: &Settings, out: &mut dyn Write) -> any
         .filter(|job| {
             job.sponsor == account
                 || disputed.contains(&job.id)
-                || board.slots_of(job.id).any(|slot| slot.client == account)
+                || board.slots_of(job.id).any(|slot| slot.client == account || slot.requester == Some(account))
         })
         .map(|job| job.terms.token)
         .collect();
