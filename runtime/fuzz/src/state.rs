@@ -156,7 +156,7 @@ pub fn state_images() -> Vec<Vec<u8>> {
     header.steps = 0;
     header.memory_bytes = 0;
     let beginning = header.encode()[..HEADER].to_vec();
-    header.steps = 5;
+    header.steps = 1;
     header.status = fedmkt_core::image::Status::Failed(3);
     let failed = header.encode()[..HEADER].to_vec();
     vec![running, too_long, beginning, failed]
