@@ -313,18 +313,19 @@ impl Board {
         Ok(chain.call(chain.market().getSlot(id).block(self.block.into()))?.state != 0)
     }
 
-    /// Compares what the events say of a slot with what the contract says of it, where the events end. After a reorganisation it
-    /// may say something else.
+    /// Compares what the events say of a slot with what the contract says of it, where the events end. What is wrong, if something
+    /// is: if it is so once more at a later block, the node keeps something back ([`Self::kept_back`]). Before, events may be on
+    /// their way, or the chain was reorganised.
     ///
     /// # Errors
-    /// When there is a difference: the node keeps something back. Or when it does not answer.
-    pub fn must_agree(&self, chain: &Chain, id: B256) -> anyhow::Result<()> {
+    /// When the node does not answer.
+    pub fn difference(&self, chain: &Chain, id: B256) -> anyhow::Result<Option<String>> {
         let (market, at) = (chain.market(), self.block.into());
         let found = chain.call(market.getSlot(id).block(at))?;
         let audit = chain.call(market.getAudit(id).block(at))?;
         let open = chain.call(market.openChallenges(id).block(at))?;
         let Some(slot) = self.slots.get(&id) else {
-            return if found.state == 0 { Ok(()) } else { Err(self.unseen(&format!("slot {id}"))) };
+            return Ok((found.state != 0).then(|| format!("slot {id} is there, and no event of it came")));
         };
         let (state, deadline) = match &slot.submission {
             None => (ACCEPTED, slot.submit_until),
@@ -341,7 +342,7 @@ impl Board {
             agrees &=
                 State::of(found.state) == Some(challenge.state) && found.deadline.to::<u64>() == challenge.deadline;
         }
-        if agrees { Ok(()) } else { Err(self.kept_back(&format!("slot {id} stands otherwise than its events say"))) }
+        Ok((!agrees).then(|| format!("slot {id} stands otherwise than its events say")))
     }
 
     /// The market has something of which no event came.
@@ -350,7 +351,7 @@ impl Board {
     }
 
     /// This node, or one that was asked before, gave less than there is. What is kept is of no use.
-    fn kept_back(&self, why: &str) -> anyhow::Error {
+    pub fn kept_back(&self, why: &str) -> anyhow::Error {
         let hint = match std::fs::remove_file(&self.cache) {
             Ok(()) => "What was kept is thrown away, and asked for again the next time".to_owned(),
             Err(_) => format!("Delete {}, so that it is asked for again", self.cache.display()),

@@ -7,7 +7,7 @@ use cid::Cid;
 use fedmkt_core::manifest::{Disclosure, Manifest};
 use serde_json::{Value, json};
 
-use crate::message::printable;
+use crate::message::{printable, quoted};
 
 /// What a client is asked to agree to.
 #[derive(Clone, Debug)]
@@ -49,10 +49,9 @@ impl Consent {
 impl fmt::Display for Consent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let manifest = &self.manifest;
-        writeln!(f, "{}", printable(&manifest.name))?;
         // The sponsor's words cannot be taken for ours.
-        for line in manifest.description.lines() {
-            writeln!(f, "  | {}", printable(line))?;
+        for line in [&manifest.name, &manifest.description].into_iter().flat_map(|text| quoted(text)) {
+            writeln!(f, "  | {line}")?;
         }
         writeln!(f, "  job        {}", self.job)?;
         let plural = if self.files == 1 { "" } else { "s" };

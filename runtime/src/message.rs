@@ -39,9 +39,30 @@ pub fn note(what: &str) {
     let _ = writeln!(io::stderr(), "{}", printable_lines(what));
 }
 
+/// What a stranger says in several lines, made safe for terminals, in pieces that are shorter than a terminal is wide: with a mark before
+/// each, none of it looks as if the program said it.
+pub fn quoted(text: &str) -> Vec<String> {
+    let pieces = |line: &str| -> Vec<String> {
+        let line = printable(line);
+        // A character that is not ASCII can be two columns wide.
+        let most = if line.is_ascii() { 72 } else { 36 };
+        let pieces: Vec<String> =
+            line.chars().collect::<Vec<_>>().chunks(most).map(|piece| piece.iter().collect()).collect();
+        if pieces.is_empty() { vec![String::new()] } else { pieces }
+    };
+    text.lines().flat_map(pieces).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_stranger_says_has_a_mark_before_all_of_it() {
+        let long = format!("{}  may leave  nothing", "a".repeat(80));
+        assert_eq!(quoted(&format!("one\n\n{long}")), ["one", "", &long[..72], &long[72..]]);
+        assert!(quoted(&"\u{5b57}".repeat(100)).iter().all(|piece| piece.chars().count() <= 36));
+    }
 
     #[test]
     fn hostile_text_cannot_rewrite_the_screen() {

@@ -653,6 +653,9 @@ impl CodeCache {
     }
 
     fn seal(&self, path: &Path, code: &File) -> io::Result<()> {
+        if code.metadata()?.len() > CODE_BYTES {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         // Once: what is sealed is what is kept, whatever the worker writes meanwhile.
         let mut code = Written::new(code, CODE_BYTES);

@@ -17,6 +17,7 @@ use fedmkt_core::roots::{DataRoot, Hash, RunId, StateRoot, TraceRoot};
 use fedmkt_core::trace::Level;
 use fedmkt_core::tree::keccak256;
 use fedmkt_runtime::checkpoint::Checkpoints;
+use fedmkt_runtime::job::check_release;
 use fedmkt_runtime::training::{Observer, Session, TrainingError};
 use fedmkt_runtime::worker::{Worker, WorkerError};
 
@@ -107,7 +108,9 @@ impl Held<'_> {
     }
 
     /// Those in a run's folder.
-    fn open(folder: &Path) -> Result<Self, RerunError> {
+    fn open(session: &Session<'_>, folder: &Path) -> Result<Self, RerunError> {
+        // Before checkpoints of another release are taken for damaged ones.
+        check_release(session.job.cid, &session.job.manifest).map_err(TrainingError::from)?;
         let failed = |error| RerunError::Folder { path: folder.to_owned(), error };
         let opened = Checkpoints::open(folder).map_err(failed)?;
         Ok(Self::Own(opened.ok_or_else(|| RerunError::Busy(folder.to_owned()))?))
@@ -167,7 +170,8 @@ impl<'a> Rerun<'a> {
         interval: Duration,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Self>, RerunError> {
-        Self::of(compute(session, Held::open(folder)?, u64::MAX, interval, stop)?)
+        let checkpoints = Held::open(&session, folder)?;
+        Self::of(compute(session, checkpoints, u64::MAX, interval, stop)?)
     }
 
     /// The same with checkpoints that are in no folder.
@@ -259,7 +263,8 @@ impl<'a> Part<'a> {
         interval: Duration,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Self>, RerunError> {
-        Ok(compute(session, Held::open(folder)?, steps, interval, stop)?.map(|(part, _)| part))
+        let checkpoints = Held::open(&session, folder)?;
+        Ok(compute(session, checkpoints, steps, interval, stop)?.map(|(part, _)| part))
     }
 
     /// The same with checkpoints that are in no folder.

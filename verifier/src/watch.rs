@@ -153,8 +153,8 @@ pub struct Watcher<'a> {
     /// Challenges for which no choice could be computed: how often, and when to try again, in seconds since 1970.
     stuck: BTreeMap<B256, (u32, u64)>,
     refusals: Refusals,
-    /// Jobs of which it was told that no bond is put up under their arbitrators.
-    untrusted: BTreeSet<B256>,
+    /// Jobs of which it was told what is not done under their arbitrators.
+    untrusted: BTreeSet<(B256, &'static str)>,
     /// When the last check of a slot began.
     begun: BTreeMap<B256, Instant>,
     /// What tasks have told and could not be written down yet.
@@ -477,9 +477,9 @@ impl<'a> Watcher<'a> {
         self.state.note(slot, text)
     }
 
-    /// Tells, once for each job, that no bond is put up under its arbitrator.
-    fn note_untrusted(&mut self, job: B256, slot: B256, text: &str) -> anyhow::Result<()> {
-        if self.untrusted.insert(job) { self.note(slot, text) } else { Ok(()) }
+    /// Tells, once for each job, what is not done under its arbitrator, and why.
+    fn note_untrusted(&mut self, slot: &Slot, what: &'static str, why: &str) -> anyhow::Result<()> {
+        if self.untrusted.insert((slot.job, what)) { self.note(slot.id, &format!("{what}: {why}")) } else { Ok(()) }
     }
 
     /// The same where the move or the finding counts, not the note.

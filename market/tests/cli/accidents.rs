@@ -3,10 +3,11 @@
 //! Every moment is right, so nothing here depends on how fast a computer is.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fedmkt_market::records::Records;
 use fedmkt_test_kit::accidents::{Dice, files_below, limited, wait_for_a_moment};
@@ -148,9 +149,16 @@ fn the_journal_is_free_while_a_backup_copies_files() {
     let slow = sandbox.path("home/policy.toml");
     assert!(Command::new("mkfifo").arg(&slow).status().expect("mkfifo runs").success());
     let mut backup = sandbox.command(&["backup", "copy"]);
-    let backup = backup.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-    // Opened when the program copies it.
-    let policy = OpenOptions::new().write(true).open(&slow).expect("a pipe");
+    let mut backup = backup.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    // It can be opened once the program copies it.
+    let policy = loop {
+        match OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&slow) {
+            Ok(pipe) => break pipe,
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::ENXIO), "{error}"),
+        }
+        assert_eq!(backup.try_wait().expect("asked"), None, "it ended");
+        std::thread::sleep(Duration::from_millis(20));
+    };
     let journal = Records::open(&sandbox.path("home/journal.redb"));
     drop((policy, journal.expect("nobody has it open")));
     Done::from(backup.wait_with_output().expect("it ended")).line();

@@ -65,7 +65,7 @@ impl Watcher<'_> {
             return Ok(());
         }
         if let Err(why) = self.place.policy.trusts(terms.arbitrator) {
-            return self.note_untrusted(slot.job, id, &format!("no audit is asked for: {why}"));
+            return self.note_untrusted(slot, "no audit is asked for", &why);
         }
         // Before the bond is put up: it must be fetched again, whatever happens to this process.
         self.state.set_request(id, true)?;

@@ -74,7 +74,7 @@ impl Watcher<'_> {
             return Ok(());
         }
         if let Err(why) = self.place.policy.trusts(job.terms.arbitrator) {
-            return self.note_untrusted(slot.job, id, &format!("not challenged: {why}"));
+            return self.note_untrusted(slot, "not challenged", &why);
         }
         let name = format!("challenge {id} {kind}");
         let opened = self.carefully(&name, true, || dispute::open(&self.sender(), job, slot, kind))?;

@@ -18,7 +18,7 @@ fn nothing_is_put_up_or_taken_back_twice_by_a_command_that_is_killed_and_run_aga
     let stake = |change: &[&str]| member.command(&[&["stake", "--committee", &committee], change].concat());
     let killed_when = |change: &[&str], is_so: &dyn Fn(Member) -> bool| {
         let mut command = stake(change);
-        let mut process = command.env("FEDMKT_CONFIRMATIONS", "15").stderr(Stdio::null()).spawn().expect("it starts");
+        let mut process = command.env("FEDMKT_CONFIRMATIONS", "40").stderr(Stdio::null()).spawn().expect("it starts");
         until("it is in a block", || is_so(now()));
         process.kill().expect("ended");
         process.wait().expect("ended");

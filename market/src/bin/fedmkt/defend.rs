@@ -154,30 +154,44 @@ fn watch(
     // Slots that had ended before are nobody's concern.
     let mut open: BTreeSet<B256> =
         board.slots.values().filter(is_meant).filter(|slot| slot.ending.is_none()).map(|slot| slot.id).collect();
-    let (mut ask_at, mut agrees) = (Instant::now(), true);
+    // Whether the events agreed with the contract, and whether they did not at the last look.
+    let (mut ask_at, mut agrees, mut suspected) = (Instant::now(), true, false);
     loop {
         let slots: Vec<&Slot> = board.slots.values().filter(is_meant).collect();
         open.extend(slots.iter().filter(|slot| slot.ending.is_none()).map(|slot| slot.id));
         let followed: Vec<&Slot> = slots.into_iter().filter(|slot| open.contains(&slot.id)).collect();
-        let done = defence.answer_all(&board, &followed, now, out);
-        if arguments.once {
-            followed.iter().try_for_each(|slot| board.must_agree(&chain, slot.id))?;
-            return if done && !defence.lost { Ok(()) } else { Err(Refused.into()) };
-        }
-        let mut concerns = open.iter().chain(&arguments.slots);
-        for id in concerns.clone().filter(|id| !board.slots.contains_key(*id)) {
+        let concerns: BTreeSet<B256> = open.iter().chain(&arguments.slots).copied().collect();
+        for id in concerns.iter().filter(|id| !board.slots.contains_key(*id)) {
             defence
                 .tell(&format!("Slot {id} is gone: the node is behind, or the chain was reorganised. Waiting for it."));
         }
-        let are_over = concerns.clone().all(|id| is_over(&board, id, sure));
-        // After a difference all events are read again, which a node does not give every two seconds.
-        if Instant::now() >= ask_at || (are_over && agrees) {
+        let are_over = concerns.iter().all(|id| is_over(&board, id, sure));
+        // Before the moves, which may take hours: nodes forget how things stood at old blocks. After a difference all events are
+        // read again, which a node does not give every two seconds.
+        let asks = arguments.once || suspected || (are_over && agrees) || Instant::now() >= ask_at;
+        let compared = match asks {
+            true => concerns.iter().find_map(|id| board.difference(&chain, *id).transpose()).transpose(),
+            false => Ok(None),
+        };
+        let done = defence.answer_all(&board, &followed, now, out);
+        if asks {
             ask_at = Instant::now() + ASK_AFTER;
-            let compared = concerns.try_for_each(|id| board.must_agree(&chain, *id));
-            agrees = compared.is_ok();
             match compared {
-                Ok(()) if are_over => break,
-                Ok(()) => {}
+                Ok(None) if arguments.once => {
+                    return if done && !defence.lost { Ok(()) } else { Err(Refused.into()) };
+                }
+                Ok(None) if are_over => break,
+                Ok(None) => (agrees, suspected) = (true, false),
+                Ok(Some(_)) if !suspected => suspected = true,
+                Ok(Some(why)) => {
+                    let error = board.kept_back(&why);
+                    if arguments.once {
+                        return Err(error);
+                    }
+                    note(&sentence(&error));
+                    (agrees, suspected) = (false, false);
+                }
+                Err(error) if arguments.once => return Err(error),
                 Err(error) => note(&sentence(&error)),
             }
         }

@@ -7,7 +7,7 @@ use fedmkt_core::receipt::Body;
 use fedmkt_core::unixfs::{DAG_PB, RAW};
 use fedmkt_market::receipt::{Receipt, utc};
 use fedmkt_runtime::job::check_release;
-use fedmkt_runtime::message::{note, printable, printable_lines};
+use fedmkt_runtime::message::{note, printable, printable_lines, quoted};
 use fedmkt_store::files::{Node, NodeKind};
 use fedmkt_store::job::JobDrive;
 use fedmkt_store::{BlockStore, CachedStore, StoreError};
@@ -150,8 +150,8 @@ fn job(
 fn print_manifest(manifest: &Manifest, out: &mut dyn Write) -> anyhow::Result<()> {
     let Manifest { data, limits, .. } = manifest;
     writeln!(out, "\n{}", printable(&manifest.name))?;
-    for line in manifest.description.lines() {
-        writeln!(out, "  | {}", printable(line))?;
+    for line in quoted(&manifest.description) {
+        writeln!(out, "  | {line}")?;
     }
     writeln!(out, "\nRuns    trainer {}", manifest.trainer)?;
     writeln!(out, "        model   {}", manifest.model)?;

@@ -189,7 +189,7 @@ Examples:
   fedmkt-verify watch --policy policy.toml --data /srv/verifier --http 127.0.0.1:9650
 
 The account needs coins for gas, and tokens for the bonds of challenges. Nothing is challenged before the policy names arbitrators
-whose rulings you trust (`challenge.arbitrators`).")]
+whose rulings you trust (`challenge.arbitrators`, or `committee.contracts` where you are a member).")]
 pub struct Watch {
     /// What is checked, put up and voted on [default: `policy.toml` in the data folder; without one, everything open is checked and
     /// nothing challenged]
@@ -231,8 +231,7 @@ Examples:
   fedmkt-verify stake --committee 0x... withdraw 500 --seats 1   # asks for it
   fedmkt-verify stake --committee 0x... withdraw                 # fetches it, later
 
-End `fedmkt-verify watch` first if it is at work with the same account. What was interrupted goes on with the same command: nothing
-is put up or taken back twice.")]
+End `fedmkt-verify watch` first if it is at work with the same account. What was interrupted goes on with the same command.")]
 pub struct Stake {
     /// What to do
     #[command(subcommand)]

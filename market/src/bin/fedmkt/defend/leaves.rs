@@ -14,7 +14,7 @@ use fedmkt_market::journal::Taken;
 use fedmkt_runtime::checkpoint::Checkpoints;
 use fedmkt_runtime::grant;
 use fedmkt_runtime::home::Home;
-use fedmkt_runtime::job::{Job, Reference};
+use fedmkt_runtime::job::{Job, Reference, check_release};
 use fedmkt_runtime::packed::Packed;
 use fedmkt_runtime::training::Session;
 use fedmkt_store::FolderStore;
@@ -87,6 +87,8 @@ pub fn run(wanted: &Leaves, store: &FolderStore, out: &mut dyn Write) -> anyhow:
             wanted.data_root
         );
     }
+    // Before checkpoints of another release are taken for damaged ones.
+    check_release(job.cid, &job.manifest)?;
     let folder = home.run(wanted.run_id)?;
     let mut checkpoints = Checkpoints::open(&folder)
         .with_context(|| format!("cannot use {}", folder.display()))?
