@@ -68,13 +68,14 @@ impl Policy {
         self.jobs.contains(&consent.job.to_string()) || self.rules.iter().any(|rule| rule.covers(consent))
     }
 
-    /// Agrees to a job from now on.
+    /// Agrees to a job from now on, in the policy as it is at this moment: it may have changed while somebody was asked.
     ///
     /// # Errors
-    /// When the policy cannot be written.
-    pub fn allow_job(&mut self, job: &Cid, path: &Path) -> io::Result<()> {
-        self.jobs.insert(job.to_string());
-        let text = toml::to_string_pretty(self).map_err(io::Error::other)?;
+    /// When the policy at `path` cannot be read or written.
+    pub fn allow_job(job: &Cid, path: &Path) -> io::Result<()> {
+        let mut policy = Self::read(path)?;
+        policy.jobs.insert(job.to_string());
+        let text = toml::to_string_pretty(&policy).map_err(io::Error::other)?;
         atomic_file::replace(path, |file| file.write_all(text.as_bytes()))
     }
 }

@@ -400,7 +400,8 @@ impl<'a> Watcher<'a> {
             return;
         }
         if is_check {
-            let checks = || self.at_work.values().filter(|task| task.is_check);
+            // Looks for results compute nothing, and have as many places of their own.
+            let checks = || self.at_work.values().filter(|task| task.is_check && task.uses_run == uses_run);
             if checks().count() >= self.place.policy.limits.at_once {
                 slowest(checks(), Instant::now()).inspect(|task| task.give_way());
                 return;

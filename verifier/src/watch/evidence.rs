@@ -17,7 +17,7 @@ use fedmkt_core::tree::{self, RootBuilder, keccak256};
 use fedmkt_market::submission::{self, ENCRYPTED, most_overhead};
 use fedmkt_runtime::auditor::AuditorKeys;
 use fedmkt_runtime::home::Home;
-use fedmkt_runtime::job::{Job, LoadError, Reference};
+use fedmkt_runtime::job::{Job, LoadError, OtherRelease, Reference};
 use fedmkt_runtime::packed::Packed;
 use fedmkt_store::files::{FileReader, visit_tree};
 use fedmkt_store::job::JobError;
@@ -43,6 +43,9 @@ pub enum Missing {
     /// The job cannot be had, or is not what was posted. No client can be blamed for that.
     #[error("the job cannot be used: {0}")]
     Job(String),
+    /// Runs of the job are not what this program computes. No client can be blamed for that.
+    #[error(transparent)]
+    Release(#[from] OtherRelease),
     /// Everybody who could be asked says that the data is not there. It may be there later.
     #[error("the data cannot be had: {0}")]
     Absent(String),

@@ -384,6 +384,7 @@ impl Place {
     ) -> Result<T, Missing> {
         let store = self.store(until)?;
         let job = evidence::job(&subject.terms, &store, &self.home)?;
+        check_release(job.cid, &job.manifest)?;
         if subject.terms.disclosure == OPEN {
             let folder = self.capsule_folder(subject.slot)?;
             let most = self.policy.limits.most_bytes;
@@ -662,10 +663,6 @@ impl Place {
         state_in: StateRoot,
         step: u64,
     ) -> anyhow::Result<Option<Answer>> {
-        // Whoever computes as the job's release does says something else, and a member that says nothing loses in any case.
-        if let Err(other) = check_release(evidence.job.cid, &evidence.job.manifest) {
-            return Ok(Some(answer(Says::Undecided, other.to_string())));
-        }
         // What a machine saves lies in a folder: nothing that was entrusted to us may.
         let saves = checkpoints.is_none();
         let Some(mut part) = self.part(subject, evidence, checkpoints, step + 1)? else { return Ok(None) };
@@ -756,6 +753,8 @@ impl Place {
         Some(match missing {
             Missing::Stopped => return None,
             Missing::Other(_) => Ok(answer(Says::ClientWrong, missing.to_string())),
+            // Whoever computes as the job's release does says something else. A member that says nothing loses in any case.
+            Missing::Release(_) => Ok(answer(Says::Undecided, missing.to_string())),
             Missing::Absent(_) | Missing::Late(_) if now() >= absence.until => {
                 let until = self.until_time(absence.halfway(now()));
                 match self.reach_job(subject, &until) {

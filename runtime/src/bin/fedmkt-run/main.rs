@@ -185,7 +185,7 @@ fn agree(arguments: &Arguments, home: &Home, job: &Job, grant: &Grant) -> Outcom
     };
     let shown = writeln!(io::stderr(), "{consent}\n");
     let policy_path = home.policy();
-    let mut policy = Policy::read(&policy_path)
+    let policy = Policy::read(&policy_path)
         .with_context(|| format!("cannot use {}", policy_path.display()))
         .or_exit(Exit::Host)?;
     if arguments.yes || policy.covers(&consent) {
@@ -202,7 +202,7 @@ fn agree(arguments: &Arguments, home: &Home, job: &Job, grant: &Grant) -> Outcom
     io::stdin().lock().read_line(&mut answer).or_exit(Exit::Host)?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        "a" | "always" => policy.allow_job(&job.cid, &policy_path).or_exit(Exit::Host),
+        "a" | "always" => Policy::allow_job(&job.cid, &policy_path).or_exit(Exit::Host),
         _ => Err((Exit::Consent, anyhow!("you did not agree; nothing was read and nothing leaves"))),
     }
 }
