@@ -3,7 +3,7 @@
 use std::fs;
 
 use cid::Cid;
-use fedmkt_core::manifest::{Manifest, RELEASE, ResultFile};
+use fedmkt_core::manifest::{Manifest, RELEASE, ResultFile, Reward};
 use fedmkt_core::unixfs::RAW;
 use fedmkt_store::{BlockStore, DAG_CBOR, FolderStore, car, files, put_value};
 use fedmkt_test_kit::dag_pb::{put_block, put_file, put_folder};
@@ -68,6 +68,12 @@ fn a_job_whose_runs_another_release_defines_is_refused() {
         refused(&done, &format!("is for release {release:?} of the replayer"));
         nothing_was_done(&client);
     }
+    let client = Client::new();
+    let address = format!("0x{}", "1".repeat(40));
+    let reward = Reward { chain_id: 1, market: address.clone(), token: address, amount: "1".into() };
+    let job = client.publish(&support::trainer(), |manifest| manifest.reward = Some(reward));
+    refused(&client.run(&job.to_string()), "has a reward and names no release");
+    nothing_was_done(&client);
 }
 
 #[test]
