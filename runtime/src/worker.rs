@@ -532,8 +532,8 @@ impl Worker {
     /// Bytes of memory that it has and no file has; 0 if the system does not tell.
     fn memory(&self) -> u64 {
         let pages = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap_or_default();
-        let mut pages = pages.split(' ').skip(1).map(|pages| pages.parse::<u64>().unwrap_or(0));
-        let (resident, of_files) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
+        let pages: Vec<u64> = pages.split(' ').map_while(|count| count.parse().ok()).collect();
+        let [_, resident, of_files, ..] = pages[..] else { return 0 };
         resident.saturating_sub(of_files) * rustix::param::page_size() as u64
     }
 
