@@ -18,7 +18,7 @@ use fedmkt_core::receipt::Body;
 use fedmkt_store::{FolderStore, files};
 
 /// What stands after the name of an encrypted file.
-pub const ENCRYPTED: &str = ".age";
+const ENCRYPTED: &str = ".age";
 
 const SHA2_256: u64 = 0x12;
 
@@ -70,7 +70,7 @@ pub fn obstacles(manifest: &Manifest) -> Vec<Problem> {
 }
 
 /// The name that a result has in a bundle.
-fn published_name(manifest: &Manifest, name: &str) -> String {
+pub fn published_name(manifest: &Manifest, name: &str) -> String {
     let suffix = if manifest.sponsor.is_some() { ENCRYPTED } else { "" };
     format!("{name}{suffix}")
 }

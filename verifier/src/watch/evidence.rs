@@ -14,7 +14,7 @@ use fedmkt_core::manifest::{Disclosure, MAX_RESULTS, Manifest};
 use fedmkt_core::pack::Pack;
 use fedmkt_core::roots::{DataRoot, Hash, RunId, StateRoot, TraceRoot};
 use fedmkt_core::tree::{self, RootBuilder, keccak256};
-use fedmkt_market::submission::{self, ENCRYPTED, most_overhead};
+use fedmkt_market::submission::{self, most_overhead, published_name};
 use fedmkt_runtime::auditor::AuditorKeys;
 use fedmkt_runtime::home::Home;
 use fedmkt_runtime::job::{Job, LoadError, OtherRelease, Reference};
@@ -364,9 +364,9 @@ pub fn results(
     }
     visited.map_err(|error| unusable(&error))?;
     found.sort();
-    let published = |name: &str| if encrypted { format!("{name}{ENCRYPTED}") } else { name.to_owned() };
     let expected = manifest.results.iter().zip(&submission.results);
-    let mut expected: Vec<_> = expected.map(|(file, result)| (published(&file.name), file, result)).collect();
+    let mut expected: Vec<_> =
+        expected.map(|(file, result)| (published_name(manifest, &file.name), file, result)).collect();
     // Published names may come in another order than those of the manifest: `w-1.age` is before `w.age`.
     expected.sort_by(|one, other| one.0.cmp(&other.0));
     if found.len() != expected.len() {

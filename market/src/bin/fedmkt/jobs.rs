@@ -355,7 +355,6 @@ fn open_bundle(
     identity: Option<&age::x25519::Identity>,
 ) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     let wrong = |what: String| anyhow::Error::from(NotWhatWasSubmitted(what));
-    let suffix = if identity.is_some() { submission::ENCRYPTED } else { "" };
     let overhead = |bytes| if identity.is_some() { submission::most_overhead(bytes) } else { 0 };
     let most = |file: &ResultFile| file.most_bytes.saturating_add(overhead(file.most_bytes));
     // Blocks may be smaller than ours, and nodes stand above them.
@@ -379,7 +378,7 @@ fn open_bundle(
     let mut results = Vec::new();
     for (file, proven) in manifest.results.iter().zip(&submitted.results) {
         let name = &file.name;
-        let place = format!("{name}{suffix}");
+        let place = submission::published_name(manifest, name);
         let link = found.iter().find(|(path, _, bytes)| *path == place && bytes.is_some());
         let (_, cid, _) = link.ok_or_else(|| wrong(format!("the results lack {place}")))?;
         let content = match files::read_file(store, cid, most(file)) {
