@@ -28,7 +28,9 @@ fn start() i32 {
 export fn fedmkt_step() i32 {
     for (0..100) |_| {
         var number: f64 = 0;
-        if (fscanf(numbers, "%lf", &number) != 1) return finish();
+        const read = fscanf(numbers, "%lf", &number);
+        if (read == -1) return finish(); // the end
+        if (read != 1) return refused;
         sum += number;
         count += 1;
     }

@@ -167,7 +167,7 @@ impl Array {
         }
     }
 
-    /// Reads the values of an example.
+    /// Reads the values of an example, each rounded to the nearest `f32`.
     ///
     /// # Errors
     /// When there is no such example, the file cannot be read, or a value is not finite.

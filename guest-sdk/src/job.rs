@@ -143,7 +143,7 @@ impl Job {
     /// Records the value of a metric in this step: a line `name,step,value` in [`METRICS_FILE`].
     ///
     /// The job must list that file among its results for the host to show it while the trainer runs. A value is
-    /// written with the fewest digits that give the same `f64` again.
+    /// written with the fewest digits that give the same `f64` again, and zeros up to the point.
     ///
     /// # Errors
     /// When the value is not finite, which means that training has gone wrong; when the name has other characters than

@@ -16,15 +16,18 @@ use crate::{Error, Job};
 /// # Ok::<(), fedmkt_guest::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Settings(Vec<(String, String)>);
+pub struct Settings {
+    given: Vec<(String, String)>,
+    known: &'static [&'static str],
+}
 
 impl Settings {
     /// Reads a job's arguments; `known` are the names that the trainer has.
     ///
     /// # Errors
     /// When an argument is not `name=value`, has an unknown name, or is there twice.
-    pub fn of(job: &Job, known: &[&str]) -> Result<Self, Error> {
-        let mut settings: Vec<(String, String)> = Vec::new();
+    pub fn of(job: &Job, known: &'static [&'static str]) -> Result<Self, Error> {
+        let mut given: Vec<(String, String)> = Vec::new();
         for argument in job.arguments() {
             let (name, value) = argument
                 .split_once('=')
@@ -32,20 +35,24 @@ impl Settings {
             if !known.contains(&name) {
                 return Err(Error::failed(format!("no setting is called {name:?}; there are {}", known.join(", "))));
             }
-            if settings.iter().any(|(other, _)| other == name) {
+            if given.iter().any(|(other, _)| other == name) {
                 return Err(Error::failed(format!("the setting {name} is there twice")));
             }
-            settings.push((name.to_string(), value.to_string()));
+            given.push((name.to_string(), value.to_string()));
         }
-        Ok(Self(settings))
+        Ok(Self { given, known })
     }
 
     /// The value of a setting, or `default` when the job does not give it.
     ///
     /// # Errors
     /// When the value cannot be read as a `T`.
+    ///
+    /// # Panics
+    /// In builds with debug assertions, when the name is not among those that [`Self::of`] was told: no job could ever give it.
     pub fn get<T: FromStr<Err: Display>>(&self, name: &str, default: T) -> Result<T, Error> {
-        let Some((_, value)) = self.0.iter().find(|(other, _)| other == name) else { return Ok(default) };
+        debug_assert!(self.known.contains(&name), "the setting {name} is not known");
+        let Some((_, value)) = self.given.iter().find(|(other, _)| other == name) else { return Ok(default) };
         value.parse().map_err(|error| Error::failed(format!("the setting {name}={value}: {error}")))
     }
 
@@ -53,11 +60,18 @@ impl Settings {
     ///
     /// # Errors
     /// When the value cannot be read, or is 0.
-    pub fn at_least_one(&self, name: &str, default: usize) -> Result<usize, Error> {
-        match self.get(name, default)? {
-            0 => Err(Error::failed(format!("the setting {name} must be at least 1"))),
-            value => Ok(value),
+    ///
+    /// # Panics
+    /// As [`Self::get`].
+    pub fn at_least_one<T>(&self, name: &str, default: T) -> Result<T, Error>
+    where
+        T: FromStr<Err: Display> + PartialEq + From<u8>,
+    {
+        let value = self.get(name, default)?;
+        if value == T::from(0) {
+            return Err(Error::failed(format!("the setting {name} must be at least 1")));
         }
+        Ok(value)
     }
 }
 
@@ -71,10 +85,16 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "rates is not known")]
+    fn a_setting_that_no_job_could_give_is_a_mistake() {
+        let _ = settings(&["rate=1"]).expect("settings").get("rates", 0.1);
+    }
+
+    #[test]
     fn nothing_is_no_count() {
         let settings = settings(&["epochs=0"]).expect("settings");
-        assert!(settings.at_least_one("epochs", 1).expect_err("0").to_string().contains("epochs"));
-        assert_eq!(settings.at_least_one("rate", 3), Ok(3));
+        assert!(settings.at_least_one("epochs", 1_usize).expect_err("0").to_string().contains("epochs"));
+        assert_eq!(settings.at_least_one("rate", 3_u64), Ok(3));
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl Tensors {
     /// Adds a tensor of `f32`, over one of the same name.
     ///
     /// # Panics
-    /// When `values` has not as many values as the shape asks for.
+    /// When `values` has not as many values as the shape asks for, or, in builds with debug assertions, when the name is
+    /// `__metadata__`, which the format has taken.
     pub fn insert_f32(&mut self, name: impl Into<String>, shape: &[usize], values: Vec<f32>) {
         self.insert(name.into(), shape, values.len(), Values::F32(values));
     }
@@ -68,13 +69,14 @@ impl Tensors {
     /// Adds a tensor of `f64`, over one of the same name.
     ///
     /// # Panics
-    /// When `values` has not as many values as the shape asks for.
+    /// As [`Self::insert_f32`].
     pub fn insert_f64(&mut self, name: impl Into<String>, shape: &[usize], values: Vec<f64>) {
         self.insert(name.into(), shape, values.len(), Values::F64(values));
     }
 
     fn insert(&mut self, name: String, shape: &[usize], count: usize, values: Values) {
         assert_eq!(shape.iter().product::<usize>(), count, "{name} has another number of values than its shape");
+        debug_assert!(name != "__metadata__", "no tensor can have this name");
         self.place(Tensor { name, shape: shape.to_vec(), values });
     }
 
@@ -198,31 +200,33 @@ impl Tensors {
     /// # Errors
     /// When a value is not finite: such weights are worth nothing, so that a run should end with an error instead.
     pub fn encode(&self) -> Result<Vec<u8>, Error> {
-        let (mut entries, mut data) = (Vec::new(), Vec::new());
         // Wider values first, so that all are aligned.
+        let mut tensors = Vec::new();
         for wide in [true, false] {
-            for Tensor { name, shape, values } in &self.tensors {
-                check_finite(name, values)?;
-                let from = data.len();
-                let element = match values {
-                    Values::F64(values) if wide => {
-                        values.iter().for_each(|value| data.extend_from_slice(&value.to_le_bytes()));
-                        "F64"
-                    }
-                    Values::F32(values) if !wide => {
-                        values.iter().for_each(|value| data.extend_from_slice(&value.to_le_bytes()));
-                        "F32"
-                    }
-                    _ => continue,
-                };
-                let (name, element, shape) = (name.clone(), element.to_string(), shape.clone());
-                entries.push(header::Entry { name, element, shape, range: [from, data.len()] });
-            }
+            tensors.extend(self.tensors.iter().filter(|tensor| matches!(tensor.values, Values::F64(_)) == wide));
+        }
+        let (mut entries, mut end) = (Vec::new(), 0);
+        for Tensor { name, shape, values } in &tensors {
+            check_finite(name, values)?;
+            let (element, bytes) = match values {
+                Values::F64(values) => ("F64", 8 * values.len()),
+                Values::F32(values) => ("F32", 4 * values.len()),
+            };
+            let (name, element, shape) = (name.clone(), element.to_string(), shape.clone());
+            entries.push(header::Entry { name, element, shape, range: [end, end + bytes] });
+            end += bytes;
         }
         let head = Header { entries, note: self.note.clone() }.encode();
-        let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
+        // Of the weights of a large model there should not be more copies than this one.
+        let mut bytes = Vec::with_capacity(8 + head.len() + end);
+        bytes.extend_from_slice(&(head.len() as u64).to_le_bytes());
         bytes.extend_from_slice(&head);
-        bytes.extend_from_slice(&data);
+        for tensor in tensors {
+            match &tensor.values {
+                Values::F64(values) => values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes())),
+                Values::F32(values) => values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes())),
+            }
+        }
         Ok(bytes)
     }
 

@@ -314,10 +314,12 @@ impl Embedding {
     /// When a symbol is not in the alphabet, or `y` has not one row for each.
     pub fn add_forward(&self, parameters: &Parameters, symbols: impl Iterator<Item = usize>, y: &mut [f32]) {
         let rows = parameters.value(&self.rows);
-        for (y, symbol) in y.chunks_exact_mut(self.columns).zip(symbols) {
+        let mut places = y.chunks_mut(self.columns);
+        for symbol in symbols {
             assert!(symbol < self.symbols, "symbol {symbol} of {}", self.symbols);
-            add(y, &rows[symbol * self.columns..][..self.columns]);
+            add(places.next().expect(ONE_ROW), &rows[symbol * self.columns..][..self.columns]);
         }
+        assert!(places.next().is_none(), "{ONE_ROW}");
     }
 
     /// The gradients, by `dy`.
@@ -326,11 +328,16 @@ impl Embedding {
     /// As [`Self::add_forward`].
     pub fn backward(&self, parameters: &mut Parameters, symbols: impl Iterator<Item = usize>, dy: &[f32]) {
         let gradient = parameters.gradient(&self.rows);
-        for (dy, symbol) in dy.chunks_exact(self.columns).zip(symbols) {
-            add(&mut gradient[symbol * self.columns..][..self.columns], dy);
+        let mut rows = dy.chunks(self.columns);
+        for symbol in symbols {
+            assert!(symbol < self.symbols, "symbol {symbol} of {}", self.symbols);
+            add(&mut gradient[symbol * self.columns..][..self.columns], rows.next().expect(ONE_ROW));
         }
+        assert!(rows.next().is_none(), "{ONE_ROW}");
     }
 }
+
+const ONE_ROW: &str = "one row for each symbol";
 
 /// Replaces negative values by 0.
 #[cfg_attr(all(target_arch = "wasm32", not(feature = "scalar")), target_feature(enable = "simd128"))]
@@ -384,6 +391,22 @@ pub fn relu_backward(y: &[f32], gradients: &mut [f32]) {
 
 /// Turns scores into probabilities, in place.
 pub fn softmax(scores: &mut [f32]) {
+    normalise(scores);
+}
+
+/// Turns scores into probabilities, in place, and returns `-ln` of the probability of `label`, in nats. That follows from the
+/// scores and not from the probability, which may be too small for a number.
+///
+/// # Panics
+/// When there is no score for `label`.
+pub fn softmax_loss(scores: &mut [f32], label: usize) -> f32 {
+    let score = scores[label];
+    let [most, sum] = normalise(scores);
+    libm::logf(sum) + (most - score)
+}
+
+/// What [`softmax`] does. Returns the largest score, and the sum of `e^(score - largest)`.
+fn normalise(scores: &mut [f32]) -> [f32; 2] {
     let most = scores.iter().fold(f32::NEG_INFINITY, |most, score| most.max(*score));
     let mut sum = 0.0;
     for score in scores.iter_mut() {
@@ -392,13 +415,14 @@ pub fn softmax(scores: &mut [f32]) {
     }
     let factor = 1.0 / sum;
     scores.iter_mut().for_each(|score| *score *= factor);
+    [most, sum]
 }
 
 /// The mean loss, `-ln` of the probability that softmax gives the right class, in nats. The scores, one row of `classes`
 /// for each label, become the gradients by them.
 ///
 /// # Errors
-/// With the row in which a score is not finite or a label is not below `classes`.
+/// With the row in which a score or the loss is not finite, or a label is not below `classes`.
 ///
 /// # Panics
 /// When there is not one row for each label, or there are no labels.
@@ -412,10 +436,9 @@ pub fn softmax_cross_entropy(scores: &mut [f32], classes: usize, labels: &[usize
                 "row {row} of the batch: label {label}, but there are {classes} classes"
             )));
         }
-        softmax(scores);
-        // A probability that is rounded to 0 counts as the smallest number above.
-        let row_loss = -libm::logf(scores[label].max(f32::MIN_POSITIVE));
-        if !scores.iter().all(|score| score.is_finite()) || !row_loss.is_finite() {
+        let is_finite = scores.iter().all(|score| score.is_finite());
+        let row_loss = softmax_loss(scores, label);
+        if !is_finite || !row_loss.is_finite() {
             return Err(Error::failed(format!(
                 "row {row} of the batch: the loss is not finite, training has diverged"
             )));

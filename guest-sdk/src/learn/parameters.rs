@@ -28,7 +28,11 @@ impl Parameters {
     }
 
     /// Adds a tensor whose values are made by `value`.
+    ///
+    /// # Panics
+    /// In builds with debug assertions, when there is one of this name, as for all that adds one.
     pub fn add(&mut self, name: &str, shape: &[usize], value: impl FnMut() -> f32) -> Slot {
+        debug_assert!(self.find(name).is_none(), "there are two tensors {name:?}");
         let range = self.values.len()..self.values.len() + shape.iter().product::<usize>();
         self.values.resize_with(range.end, value);
         self.gradients.resize(range.end, 0.0);
@@ -104,6 +108,14 @@ impl Parameters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[should_panic(expected = "two tensors \"dense.weights\"")]
+    fn two_tensors_of_one_name_are_refused() {
+        let mut parameters = Parameters::new();
+        parameters.add_zeros("dense.weights", &[2]);
+        parameters.add_zeros("dense.weights", &[2]);
+    }
 
     #[test]
     fn what_is_stored_is_loaded_and_others_models_are_refused() {

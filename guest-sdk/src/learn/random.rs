@@ -8,7 +8,8 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 /// A generator of random numbers: xoshiro256++ by Blackman and Vigna, its state filled by SplitMix64 from the seed.
 ///
 /// The algorithms are part of what this type promises: the same calls after the same seed give the same numbers in
-/// every version, so that a run can be repeated years later.
+/// every version, so that a run can be repeated years later. Normal numbers also need a logarithm and a cosine, which are those
+/// of the `libm` that a module was built with.
 #[derive(Clone, Debug)]
 pub struct Random(Xoshiro256PlusPlus);
 

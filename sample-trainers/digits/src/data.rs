@@ -49,13 +49,18 @@ impl Digits {
     /// Images, with pixels from 0 to 1, and their labels.
     ///
     /// # Errors
-    /// When the files cannot be read, or a pixel is not a finite number.
+    /// When the files cannot be read, or a pixel is not a number from 0 to 16.
     pub fn read(&mut self, examples: &[u32]) -> Result<(Vec<f32>, Vec<usize>), Error> {
         let mut images = vec![0.0; examples.len() * PIXELS];
         let mut labels = Vec::with_capacity(examples.len());
         for (image, &example) in images.chunks_exact_mut(PIXELS).zip(examples) {
             self.images.read(example as usize, image)?;
-            image.iter_mut().for_each(|pixel| *pixel /= DARKEST);
+            for pixel in image {
+                if !(0.0..=DARKEST).contains(pixel) {
+                    return Err(Error::refused("there is an image with a pixel that is not from 0 to 16"));
+                }
+                *pixel /= DARKEST;
+            }
             labels.push(self.labels.class(example as usize, CLASSES)?);
         }
         Ok((images, labels))

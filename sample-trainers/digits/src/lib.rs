@@ -84,7 +84,7 @@ impl<N: Network> Trainer for Classifier<N> {
         Ok(Self {
             batches: Batches::new(digits.count(), settings.at_least_one("batch", 32)?, seed),
             random: Random::seeded(seed.wrapping_add(1)),
-            epochs: settings.get("epochs", N::EPOCHS)?,
+            epochs: settings.at_least_one("epochs", N::EPOCHS)?,
             optimiser,
             rate,
             digits,

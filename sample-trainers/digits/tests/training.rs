@@ -54,11 +54,17 @@ fn data_that_does_not_fit_is_refused_with_the_reason() {
         assert_eq!(error.kind(), Kind::Refused);
         assert!(error.to_string().contains(part), "{error} lacks {part}");
     }
+    // Pixels are looked at when they are needed.
+    let images = npy("(2, 8, 8)", &[vec![16; 127], vec![17]].concat());
+    let root = Root::new(&model::<Mlp>()).and("images.npy", &images).and("labels.npy", &labels);
+    let error = root.train::<Classifier<Mlp>>(&[]).expect_err("too dark");
+    assert_eq!(error.kind(), Kind::Refused);
+    assert!(error.to_string().contains("an image with a pixel that is not from 0 to 16"), "{error}");
 }
 
 #[test]
 fn training_that_diverges_and_others_models_fail() {
-    let images = npy("(2, 8, 8)", &[(0..64).collect(), vec![16u8; 64]].concat());
+    let images = npy("(2, 8, 8)", &[(0..64).map(|place| place / 4).collect(), vec![16u8; 64]].concat());
     let root = || Root::new(&model::<Mlp>()).and("images.npy", &images).and("labels.npy", &npy("(2,)", &[3, 9]));
     let error = root().train::<Classifier<Mlp>>(&["rate=1e30"]).expect_err("diverged");
     assert_eq!(error.kind(), Kind::Failed);

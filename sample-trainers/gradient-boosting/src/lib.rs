@@ -45,7 +45,7 @@ impl Trainer for GradientBoosting {
         }
         Ok(Self {
             predictions: table.rows().map(|row| ensemble.predict(row)).collect(),
-            trees: settings.get("trees", 100)?,
+            trees: settings.at_least_one("trees", 100)?,
             rate: settings.get("rate", 0.1)?,
             least_rows: settings.at_least_one("least-rows", 1)?,
             table,

@@ -99,7 +99,9 @@ fn best_question(table: &Table, places: &[Place], node: usize, least_rows: usize
                 let gain = yes * no * difference * difference;
                 if gain > most {
                     most = gain;
-                    best = Some((feature, last + (value - last) / 2.0));
+                    let middle = last + (value - last) / 2.0;
+                    // Between neighbouring numbers there is none, and the middle may be rounded to the upper one.
+                    best = Some((feature, if middle < value { middle } else { last }));
                 }
             }
             before += 1;
@@ -128,6 +130,17 @@ mod tests {
         assert_eq!(tree.questions[2], Some((0, 3.5)));
         assert_eq!(tree.questions[1], None);
         assert_eq!([1.0, 2.0, 3.0, 4.0].map(|a| tree.predict(&[a, 0.0])), [0.0, 0.0, 10.0, 12.0]);
+    }
+
+    #[test]
+    fn neighbouring_numbers_are_parted() {
+        let values: Vec<[f64; 2]> = [3, 4, 5, 6].map(|units| [1.7e18 + 256.0 * f64::from(units), 0.0]).to_vec();
+        for parted in 1..4 {
+            let targets: Vec<f64> = (0..4).map(|row| f64::from(row >= parted)).collect();
+            let tree = Tree::grow(&table(&values), &targets, 1);
+            let predicted: Vec<f64> = values.iter().map(|row| tree.predict(row)).collect();
+            assert_eq!(predicted, targets);
+        }
     }
 
     #[test]

@@ -88,6 +88,9 @@ static enum fedmkt_status read_table(const char *path, const struct table *wante
     }
     int read;
     while ((read = read_line(file, line)) >= 0) {
+        if (line[strspn(line, "\r\n")] == 0) {
+            continue; /* An empty line is no row. */
+        }
         unsigned long row = table->rows + 1;
         int found = read ? split(line, fields) : 0;
         if (found != width) {
@@ -111,6 +114,10 @@ static enum fedmkt_status read_table(const char *path, const struct table *wante
             }
         }
         table->rows++;
+    }
+    if (ferror(file)) {
+        perror(path);
+        return bad;
     }
     fclose(file);
     return FEDMKT_MORE;
@@ -144,11 +151,14 @@ static enum fedmkt_status trainer_start(int argc, char **argv) {
         return FEDMKT_REFUSED;
     }
     for (int column = 0; column < data.width; column++) {
-        double mean = 0, square = 0;
+        double mean = 0, square = 0, first = data.values[column];
+        size_t same = 0;
         for (size_t row = 0; row < data.rows; row++) {
             mean += data.values[row * data.width + column];
+            same += data.values[row * data.width + column] == first;
         }
-        mean /= data.rows;
+        /* A mean of equal values may be rounded to another one. */
+        mean = same == data.rows ? first : mean / data.rows;
         for (size_t row = 0; row < data.rows; row++) {
             double difference = data.values[row * data.width + column] - mean;
             square += difference * difference;

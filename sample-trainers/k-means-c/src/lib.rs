@@ -52,8 +52,11 @@ impl Table {
     pub fn deviations(&self) -> Vec<f64> {
         let count = self.rows.len() as f64;
         let deviation = |column: usize| {
-            let mean = self.rows.iter().map(|row| row[column]).sum::<f64>() / count;
-            let square = self.rows.iter().map(|row| (row[column] - mean) * (row[column] - mean)).sum::<f64>();
+            let values = || self.rows.iter().map(|row| row[column]);
+            let square = |mean: f64| values().map(|value| (value - mean) * (value - mean)).sum::<f64>();
+            // A mean of equal values may be rounded to another one.
+            let is_same = self.rows.iter().all(|row| row[column] == self.rows[0][column]);
+            let square = if is_same { 0.0 } else { square(values().sum::<f64>() / count) };
             if square > 0.0 { (square / count).sqrt() } else { 1.0 }
         };
         (0..self.columns.len()).map(deviation).collect()

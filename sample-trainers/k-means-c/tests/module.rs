@@ -73,6 +73,22 @@ fn wines_fall_into_clusters_by_vineyard_and_both_forms_agree() {
 }
 
 #[test]
+fn a_column_that_is_always_the_same_parts_nothing_and_empty_lines_are_no_rows() {
+    let Some(wasm) = build("same") else { return };
+    // The mean of 0.1 three times is not 0.1, and the first centre is a little nearer in that column.
+    let (model, data) = (b"a,b\n0,0.1\n10,0.10000000001\n", b"a,b\n9,0.1\n\n1,0.1\r\n\r\n11,0.1\n");
+    let Some(results) = Root::new(model).and("data.csv", data).train_in_node(&wasm, Form::Steps, &[]) else { return };
+    assert_eq!(
+        String::from_utf8_lossy(&results["centres.csv"]),
+        "a,b\n1,0.10000000000000001\n10,0.10000000000000001\n"
+    );
+    let mut table = Table { columns: vec!["b".into()], rows: vec![vec![0.1]; 3] };
+    assert_eq!(table.deviations(), [1.0]);
+    table.rows.push(vec![0.7]);
+    assert!(table.deviations()[0] < 0.5);
+}
+
+#[test]
 fn data_and_models_that_do_not_fit_end_with_their_codes() {
     let Some(wasm) = build("refused") else { return };
     let good = b"a,b\n1,2\n3,4\n5,6\n";

@@ -91,7 +91,7 @@ impl Trainer for LogisticRegression {
             model,
             rows,
             velocity: vec![0.0; features + 1],
-            epochs: settings.get("epochs", 300)?,
+            epochs: settings.at_least_one("epochs", 300)?,
             rate: settings.get("rate", 0.5)?,
             momentum: settings.get("momentum", 0.9)?,
             // The weight of the penalty in the sum over all rows, as 1/C elsewhere.

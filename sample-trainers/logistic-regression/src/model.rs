@@ -85,15 +85,22 @@ impl Model {
         Ok(())
     }
 
-    /// Takes mean and deviation of each feature from these rows. A feature that is always the same is left as it is.
+    /// Takes mean and deviation of each feature from these rows, of which there must be one at least. The deviation of a
+    /// feature that is always the same is 1. Weights and bias change with them, so that the model says what it said before.
     pub fn standardise_like(&mut self, rows: &Rows) {
         let count = rows.labels.len() as f64;
         for feature in 0..self.weights.len() {
-            let mean = rows.iter().map(|row| row[feature]).sum::<f64>() / count;
-            let square = |value: f64| (value - mean) * (value - mean);
-            let variance = rows.iter().map(|row| square(row[feature])).sum::<f64>() / count;
+            let values = || rows.iter().map(|row| row[feature]);
+            // A mean of equal values may be rounded to another one.
+            let first = values().next().expect("a row");
+            let mean = if values().all(|value| value == first) { first } else { values().sum::<f64>() / count };
+            let variance = values().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count;
+            let deviation = if variance > 0.0 { variance.sqrt() } else { 1.0 };
+            let slope = self.weights[feature] / self.deviation[feature];
+            self.weights[feature] = slope * deviation;
+            self.bias += slope * (mean - self.mean[feature]);
             self.mean[feature] = mean;
-            self.deviation[feature] = if variance > 0.0 { variance.sqrt() } else { 1.0 };
+            self.deviation[feature] = deviation;
         }
     }
 
@@ -122,4 +129,40 @@ impl Model {
 /// `1 / (1 + e^-score)`.
 pub fn logistic(score: f64) -> f64 {
     1.0 / (1.0 + libm::exp(-score))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> Model {
+        Model::initial(["a", "b", "label"].map(String::from).to_vec())
+    }
+
+    fn rows(features: Vec<f64>) -> Rows {
+        let labels = vec![0.0; features.len() / 2];
+        Rows { columns: model().columns, features, labels }
+    }
+
+    #[test]
+    fn a_feature_that_is_always_the_same_says_nothing() {
+        // The sum of so many 0.1 is not so many times 0.1.
+        for count in 2..100 {
+            let mut model = model();
+            model.standardise_like(&rows((0..count).flat_map(|row| [f64::from(row), 0.1]).collect()));
+            assert_eq!((model.mean[1], model.deviation[1]), (0.1, 1.0), "{count} rows");
+        }
+    }
+
+    #[test]
+    fn a_trained_model_says_the_same_by_another_mean_and_deviation() {
+        let mut model = model();
+        (model.mean, model.deviation) = (vec![1.0, -2.0], vec![0.5, 3.0]);
+        (model.weights, model.bias) = (vec![0.7, -1.2], 0.3);
+        let row = [1.7, 4.0];
+        let before = model.probability(&row);
+        model.standardise_like(&rows(vec![0.0, 5.0, 4.0, 5.5, 1.0, 9.0]));
+        assert!((model.mean[1] - 6.5).abs() < 1e-12);
+        assert!((model.probability(&row) - before).abs() < 1e-12);
+    }
 }

@@ -20,8 +20,12 @@ fn workspace() -> PathBuf {
 
 /// The folder that `datasets.py` writes for this name; `None` when it cannot be had.
 pub fn dataset(name: &str) -> Option<PathBuf> {
-    let folder = workspace().join("target/datasets").join(name);
+    let folders = workspace().join("target/datasets");
+    let folder = folders.join(name);
     let complete = folder.join("complete");
+    std::fs::create_dir_all(&folders).expect("the target folder can be written");
+    let lock = File::create(folders.join("making")).expect("the target folder can be written");
+    lock.lock().expect("one at a time, until it is made");
     if !complete.exists() {
         let script = workspace().join("sample-trainers/datasets.py");
         let made = Command::new("python3").arg(script).arg(name).arg(&folder).status();

@@ -3,7 +3,9 @@
 //! The last symbols, each by its distance, and the place are embedded and added; then attention and a layer of hidden values each add to that what they
 //! make of its normalised form; a last layer turns its normalised form into scores for the next symbol.
 
-use fedmkt_guest::learn::layers::{Embedding, LayerNorm, Linear, gelu, gelu_backward, softmax, softmax_cross_entropy};
+use fedmkt_guest::learn::layers::{
+    Embedding, LayerNorm, Linear, gelu, gelu_backward, softmax, softmax_cross_entropy, softmax_loss,
+};
 use fedmkt_guest::learn::matrix::{Matrix, MatrixMut, multiply_add};
 use fedmkt_guest::learn::{Parameters, Random};
 use fedmkt_guest::{Error, Tensors};
@@ -204,8 +206,7 @@ impl Transformer {
             let windows = Windows::read(text, CONTEXT, [start].into_iter())?;
             let first = if start == 0 { 0 } else { CONTEXT / 2 };
             for (scores, &next) in self.forward(&windows).chunks_exact_mut(SYMBOLS).zip(&windows.next).skip(first) {
-                softmax(scores);
-                nats -= f64::from(libm::logf(scores[next].max(f32::MIN_POSITIVE)));
+                nats += f64::from(softmax_loss(scores, next));
                 count += 1;
             }
         }

@@ -33,7 +33,7 @@ impl Schedule {
     pub(crate) fn of(job: &Job, steps: u64, rate: f32) -> Result<Self, Error> {
         let settings = Settings::of(job, &["steps", "batch", "rate", "seed"])?;
         Ok(Self {
-            steps: settings.get("steps", steps)?,
+            steps: settings.at_least_one("steps", steps)?,
             batch: settings.at_least_one("batch", 16)?,
             rate: settings.get("rate", rate)?,
             random: Random::seeded(settings.get("seed", 1)?),

@@ -197,10 +197,29 @@ fn rows_that_make_no_sense_are_named() {
     let scores = [0.0, 1.0, 2.0, 3.0];
     let error = softmax_cross_entropy(&mut scores.clone(), 2, &[1, 2]).expect_err("no class");
     assert!(error.to_string().contains("row 1 of the batch: label 2, but there are 2 classes"), "{error}");
-    for bad in [f32::NAN, f32::INFINITY] {
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let error = softmax_cross_entropy(&mut [0.0, 1.0, 2.0, bad], 2, &[1, 0]).expect_err("not finite");
         assert!(error.to_string().contains("row 1 of the batch"), "{error}");
     }
     // Far apart, but finite: a large loss and no error.
-    assert!(softmax_cross_entropy(&mut [0.0, 1e30], 2, &[0]).expect("finite") > 80.0);
+    for far in [200.0, 1e30] {
+        assert_eq!(softmax_cross_entropy(&mut [0.0, far], 2, &[0]), Ok(far));
+    }
+    assert!(softmax_cross_entropy(&mut [f32::MIN, f32::MAX], 2, &[0]).is_err());
+}
+
+#[test]
+#[should_panic(expected = "one row for each symbol")]
+fn an_embedding_wants_a_row_for_each_symbol() {
+    let mut parameters = Parameters::new();
+    let layer = Embedding::new(&mut parameters, "embedding", [4, 3], 1.0, &mut Random::seeded(1));
+    layer.add_forward(&parameters, [0, 1, 2].into_iter(), &mut [0.0; 6]);
+}
+
+#[test]
+#[should_panic(expected = "one row for each symbol")]
+fn an_embedding_wants_a_symbol_for_each_row() {
+    let mut parameters = Parameters::new();
+    let layer = Embedding::new(&mut parameters, "embedding", [4, 3], 1.0, &mut Random::seeded(1));
+    layer.backward(&mut parameters, [0, 1].into_iter(), &[0.0; 9]);
 }
