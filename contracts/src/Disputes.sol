@@ -324,7 +324,9 @@ contract Disputes {
         emit ChallengeEnded(id, challenge.slot, ending, ruled, stateOut);
         Outcome outcome = Outcome.Void;
         if (ending == ChallengeState.Won) outcome = Outcome.ChallengerWins;
-        if (ending == ChallengeState.Lost) outcome = Outcome.ClientWins;
+        if (ending == ChallengeState.Lost) {
+            outcome = challenge.kind == Kind.Step ? Outcome.ClientWins : Outcome.FilesShown;
+        }
         // Results that somebody may not have found are no reason not to pay; a run that nobody can judge is.
         if (ending == ChallengeState.Undecided) {
             outcome = challenge.kind == Kind.Results ? Outcome.Dropped : Outcome.Undecided;

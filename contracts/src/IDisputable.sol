@@ -12,6 +12,8 @@ enum Outcome {
     ChallengerWins,
     /// The submission has stood this challenge.
     ClientWins,
+    /// The files that the challenger has missed are there, and are the right ones.
+    FilesShown,
     /// Nobody can say whether the submission is right: it is not paid without approval.
     Undecided,
     /// Nobody can say; the submission stands.

@@ -51,10 +51,12 @@ contract Market is Slots, Multicall, IDisputable {
         if (outcome == Outcome.ChallengerWins) {
             _credit(job.token, challenger, bond);
             _endAgainstClient(id, slot, SlotState.Refuted, challenger, fee);
-        } else if (outcome == Outcome.ClientWins) {
-            _credit(job.token, slot.client, job.compensation);
+        } else if (outcome == Outcome.ClientWins || outcome == Outcome.FilesShown) {
+            // Who keeps files back until somebody misses them must not earn by that.
+            uint256 compensation = outcome == Outcome.ClientWins ? job.compensation : 0;
+            _credit(job.token, slot.client, compensation);
             _credit(job.token, address(job.arbitrator), fee);
-            _credit(job.token, BURNED, bond - job.compensation - fee);
+            _credit(job.token, BURNED, bond - compensation - fee);
         } else {
             if (outcome == Outcome.Undecided) slot.flags |= UNDECIDED;
             _credit(job.token, address(job.arbitrator), fee);

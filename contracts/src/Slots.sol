@@ -280,7 +280,7 @@ abstract contract Slots is Jobs {
     }
 
     /// @notice The sponsor is content before the window has passed, or the job is private. Where somebody has requested an audit,
-    /// the window after the disclosure has to pass.
+    /// the client has to disclose its data and the window after that to pass.
     function approve(SlotId id) external {
         Slot storage slot = _slotIn(id, SlotState.Submitted);
         address sponsor = _jobs[slot.job].sponsor;
@@ -289,8 +289,10 @@ abstract contract Slots is Jobs {
         // Who requested an audit has the time to look at what was disclosed: else sponsor and client could take its bond together,
         // or the sponsor have data disclosed for nothing.
         Audit storage audit = _audits[id];
-        bool isLookedAt = audit.requester != address(0) && audit.state == AuditState.Disclosed;
-        if (isLookedAt && !slot.deadline.isPast()) revert TooEarly(slot.deadline);
+        if (audit.requester != address(0)) {
+            if (audit.state == AuditState.Due) revert WrongAuditState(id, audit.state);
+            if (!slot.deadline.isPast()) revert TooEarly(slot.deadline);
+        }
         _settle(id, slot, slot.flags & DONE != 0);
     }
 

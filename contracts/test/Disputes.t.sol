@@ -418,11 +418,14 @@ contract DisputesTest is Kit {
         _checkOwed(0, 0, C + K, 0, F, B - K - F);
     }
 
-    function test_ResultsThatAreThereStand() public {
+    /// The client may have brought them only when they were missed: it has nothing of it.
+    function test_FilesThatAreThereStandAndEarnNothing() public {
         _submitted();
-        ChallengeId id = _challenge(imagined, Kind.Results);
-        _rule(id, Verdict.ClientRight, NONE);
-        _checkOwed(0, K, 0, 0, F, C - K - F);
+        _rule(_challenge(imagined, Kind.Results), Verdict.ClientRight, NONE);
+        _checkOwed(0, 0, 0, 0, F, C - F);
+        _rule(_challenge(imagined, Kind.Capsule), Verdict.ClientRight, NONE);
+        _checkOwed(0, 0, 0, 0, 2 * F, 2 * (C - F));
+        _checkState(slot, SlotState.Submitted);
     }
 
     function test_ResultsThatNobodyCanJudgeStillCount() public {

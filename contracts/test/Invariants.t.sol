@@ -121,8 +121,8 @@ contract Crowd is Kit {
         (bool found, SlotId id) = _slotIn(which, SlotState.Submitted);
         if (!found || which % 4 != 0 || market.openChallenges(id) > 0) return;
         Audit memory audit = market.getAudit(id);
-        bool isLookedAt = audit.requester != address(0) && audit.state == AuditState.Disclosed;
-        if (isLookedAt && !_past(market.getSlot(id).deadline)) return;
+        bool isWaited = audit.state == AuditState.Due || !_past(market.getSlot(id).deadline);
+        if (audit.requester != address(0) && isWaited) return;
         vm.prank(sponsor);
         market.approve(id);
     }
@@ -441,7 +441,7 @@ contract InvariantsTest is Test {
         assertEq(has + _slotsIn(SlotState.Paid) * R, crowd.FUNDS(), "the sponsor's");
     }
 
-    /// Clients have what they began with, more the rewards and compensations, less the bonds that they lost.
+    /// Clients have what they began with, more the rewards and the compensations of challenges of steps, less the bonds that they lost.
     function _checkClientsHaveWhatTheyEarned() private view {
         uint256 has = _live() * B;
         for (uint256 i = 0; i < 3; ++i) {
@@ -449,7 +449,7 @@ contract InvariantsTest is Test {
         }
         uint256 lost = _slotsIn(SlotState.Forfeited) + _slotsIn(SlotState.Silent) + _slotsIn(SlotState.Refuted);
         has += lost * B + _slotsIn(SlotState.Abandoned) * (B - B / 2);
-        uint256 earned = _slotsIn(SlotState.Paid) * R + _challengesIn(ChallengeState.Lost) * K;
+        uint256 earned = _slotsIn(SlotState.Paid) * R + _lostStepChallenges() * K;
         earned += _auditsFor(AuditState.Disclosed, false) * K;
         assertEq(has, 3 * crowd.FUNDS() + earned, "the clients'");
     }
@@ -526,6 +526,14 @@ contract InvariantsTest is Test {
         (,, uint256 challenges) = crowd.counts();
         for (uint256 i = 0; i < challenges; ++i) {
             if (disputes.getChallenge(crowd.challenges(i)).state == state) ++count;
+        }
+    }
+
+    function _lostStepChallenges() private view returns (uint256 count) {
+        (,, uint256 challenges) = crowd.counts();
+        for (uint256 i = 0; i < challenges; ++i) {
+            Challenge memory dispute = disputes.getChallenge(crowd.challenges(i));
+            if (dispute.state == ChallengeState.Lost && dispute.kind == Kind.Step) ++count;
         }
     }
 

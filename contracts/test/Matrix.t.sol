@@ -152,7 +152,7 @@ contract MatrixTest is Kit {
     function test_AuditRequested() public {
         _startSubmitted(Disclosure.Audited);
         _request(slot);
-        _trySlot("---s----c-*-");
+        _trySlot("--------c-*-");
     }
 
     function test_AuditOverdue() public {
@@ -167,6 +167,13 @@ contract MatrixTest is Kit {
         market.drawAudit(slot, header);
         _disclose(slot);
         _trySlot("---s-----***");
+    }
+
+    function test_RequestedAuditDisclosed() public {
+        _startSubmitted(Disclosure.Audited);
+        _request(slot);
+        _disclose(slot);
+        _trySlot("---------***");
     }
 
     function test_AuditDisclosedAndTheWindowHasPassed() public {
