@@ -3,8 +3,7 @@
 //! A bundle is a UnixFS folder with the result files under their names; each is an age file, with `.age` after its name, if
 //! the job names a sponsor's key.
 
-use std::fs;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Write};
 use std::str::FromStr;
 
 use age::x25519::Recipient;
@@ -15,7 +14,8 @@ use cid::multihash::Multihash;
 use fedmkt_contracts::market;
 use fedmkt_core::manifest::{Disclosure, Manifest, Problem, is_file_name};
 use fedmkt_core::receipt::Body;
-use fedmkt_store::{FolderStore, files};
+use fedmkt_core::unixfs::{DAG_PB, FileBuilder, Link, block_cid, directory_block};
+use fedmkt_store::{BlockStore, FolderStore, StoreError, files};
 
 /// What stands after the name of an encrypted file.
 const ENCRYPTED: &str = ".age";
@@ -98,9 +98,7 @@ fn is_weak(key: &Recipient) -> bool {
 /// When they are not in the store, the sponsor's key is none, or something cannot be written.
 pub fn publish(store: &FolderStore, manifest: &Manifest, body: &Body) -> anyhow::Result<Cid> {
     let recipient = manifest.sponsor.as_deref().map(recipient).transpose().context("the job's key for results")?;
-    let folder = tempfile::tempdir()?;
-    let bundle = folder.path().join("bundle");
-    fs::create_dir(&bundle)?;
+    let mut links = Vec::new();
     for result in &body.results {
         let content = files::read_file(store, &result.cid, result.size)
             .with_context(|| format!("the result {} is not in the store", result.name))?;
@@ -108,11 +106,14 @@ pub fn publish(store: &FolderStore, manifest: &Manifest, body: &Body) -> anyhow:
             None => content,
             Some(recipient) => age::encrypt(recipient, &content)?,
         };
-        fs::write(bundle.join(published_name(manifest, &result.name)), content)?;
+        let link = files::add_file(store, &content[..])?;
+        links.push(Link { name: published_name(manifest, &result.name), ..link });
     }
-    let link = files::add_tree(store, &bundle)?;
-    store.pin(&link.cid)?;
-    Ok(link.cid)
+    let folder = directory_block(links);
+    let bundle = block_cid(DAG_PB, &folder);
+    store.put_verified(&bundle, &folder)?;
+    store.pin(&bundle)?;
+    Ok(bundle)
 }
 
 /// Encrypts a file to age recipients, keeps it in the store, and gives its CID.
@@ -122,19 +123,35 @@ pub fn publish(store: &FolderStore, manifest: &Manifest, body: &Body) -> anyhow:
 pub fn encrypt(store: &FolderStore, recipients: &[String], mut plain: impl Read) -> anyhow::Result<Cid> {
     let keys = recipients.iter().map(|key| recipient(key)).collect::<anyhow::Result<Vec<_>>>()?;
     let encryptor = age::Encryptor::with_recipients(keys.iter().map(|key| key as &dyn age::Recipient))?;
-    let mut file = tempfile::tempfile()?;
-    let mut writer = encryptor.wrap_output(&mut file)?;
+    let file = FileBuilder::new(|cid: &Cid, block: &[u8]| store.put_verified(cid, block));
+    let mut writer = encryptor.wrap_output(IntoStore(file))?;
     io::copy(&mut plain, &mut writer)?;
-    writer.finish()?;
-    file.seek(io::SeekFrom::Start(0))?;
-    let link = files::add_file(store, file)?;
+    let link = writer.finish()?.0.finish()?;
     store.pin(&link.cid)?;
     Ok(link.cid)
 }
 
+/// A file that goes into a store while it is written.
+struct IntoStore<F>(FileBuilder<F>);
+
+impl<F: FnMut(&Cid, &[u8]) -> Result<(), StoreError>> Write for IntoStore<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.push(bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use fedmkt_core::image::Status;
     use fedmkt_core::manifest::{Audit, ResultFile};
+    use fedmkt_core::receipt::{self, ResultRecord, Trace};
+    use fedmkt_core::roots::{DataRoot, Hash, JobRoot, ResultRoot, RunId, StateRoot};
+    use fedmkt_core::trace::trace_root;
     use fedmkt_core::unixfs::FileCid;
 
     use super::*;
@@ -182,6 +199,74 @@ mod tests {
         }
         let own = age::x25519::Identity::generate().to_public().to_string();
         assert_eq!(fields(|job| job.sponsor = Some(own)), [""; 0]);
+    }
+
+    /// What a run is done with that left these results.
+    fn body(store: &FolderStore, manifest: &Manifest, contents: &[&[u8]]) -> Body {
+        let add = |(file, content): (&ResultFile, &&[u8])| ResultRecord {
+            name: file.name.clone(),
+            size: content.len() as u64,
+            root: ResultRoot::default(),
+            cid: files::add_file(store, *content).expect("added").cid,
+        };
+        let segments = vec![StateRoot::default()];
+        Body {
+            version: receipt::VERSION,
+            profile: manifest.profile.clone(),
+            job: Cid::default(),
+            run_id: RunId::default(),
+            job_root: JobRoot::default(),
+            data_root: DataRoot::default(),
+            blind_hash: Hash::default(),
+            trace: Trace { root: trace_root(&segments), steps: 1, steps_per_segment: 1, segments },
+            outcome: Status::Done,
+            results: manifest.results.iter().zip(contents).map(add).collect(),
+        }
+    }
+
+    #[test]
+    fn a_bundle_is_the_folder_of_the_results() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = FolderStore::new(folder.path().join("store"));
+        let mut manifest = fedmkt_test_kit::job::manifest(Cid::default(), Cid::default());
+        let large = vec![7u8; 3 << 20];
+        let body = body(&store, &manifest, &[&large, b"step,loss"]);
+        let key = age::x25519::Identity::generate();
+        for sponsor in [None, Some(key.to_public().to_string())] {
+            manifest.sponsor = sponsor;
+            let bundle = publish(&store, &manifest, &body).expect("published");
+            assert!(store.pins().expect("pins").contains(&bundle));
+            let back = folder.path().join(bundle.to_string());
+            files::extract(&store, &bundle, &back, 1 << 24).expect("a folder");
+            assert_eq!(files::add_tree(&store, &back).expect("added").cid, bundle);
+            for (result, expected) in manifest.results.iter().zip([&large[..], &b"step,loss"[..]]) {
+                let content = std::fs::read(back.join(published_name(&manifest, &result.name))).expect("a result");
+                let content = match &manifest.sponsor {
+                    Some(_) => age::decrypt(&key, &content).expect("the sponsor's"),
+                    None => content,
+                };
+                assert!(content == expected, "{}", result.name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_encrypted_is_the_whole_file_and_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = FolderStore::new(folder.path().join("store"));
+        let keys = [age::x25519::Identity::generate(), age::x25519::Identity::generate()];
+        let recipients = keys.each_ref().map(|key| key.to_public().to_string());
+        let plain: Vec<u8> = (0..3_000_000u32).map(|number| (number >> 7) as u8).collect();
+        let cid = encrypt(&store, &recipients, &plain[..]).expect("encrypted");
+        assert!(store.pins().expect("pins").contains(&cid));
+        let found = files::read_file(&store, &cid, 1 << 24).expect("a file");
+        assert!(found.len() as u64 <= plain.len() as u64 + most_overhead(plain.len() as u64));
+        for key in &keys {
+            assert!(age::decrypt(key, &found).expect("an auditor's") == plain);
+        }
+        store.set_quota(Some(1)).expect("set");
+        let error = encrypt(&store, &recipients, &plain[..]).expect_err("no room");
+        assert!(error.to_string().contains("beyond its quota"), "{error}");
     }
 
     #[test]

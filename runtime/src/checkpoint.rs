@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use fedmkt_core::manifest::RELEASE;
@@ -15,6 +16,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file;
+use crate::message::about;
 use crate::training::TrainingError;
 use crate::unnamed::Unnamed;
 use crate::worker::Worker;
@@ -68,7 +70,8 @@ impl Checkpoints {
     /// # Errors
     /// When the folder cannot be read or written.
     pub fn open(folder: &Path) -> io::Result<Option<Self>> {
-        let lock = File::create(folder.join("lock"))?;
+        let path = folder.join("lock");
+        let lock = File::options().create(true).append(true).open(&path).map_err(about(&path))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
@@ -94,15 +97,19 @@ impl Checkpoints {
         let is_known = |steps: u64| self.journal.checkpoints.iter().any(|checkpoint| checkpoint.steps == steps);
         match &mut self.place {
             Place::Folder { folder, .. } => {
+                let folder: &Path = folder;
                 let known: Vec<PathBuf> =
                     self.journal.checkpoints.iter().map(|checkpoint| image(folder, checkpoint.steps)).collect();
-                for entry in fs::read_dir(folder)? {
-                    let path = entry?.path();
+                for entry in fs::read_dir(folder).map_err(about(folder))? {
+                    let entry = entry.map_err(about(folder))?;
+                    let path = entry.path();
                     let kept = path.file_name().is_some_and(|name| name == JOURNAL || name == "lock");
-                    if !known.contains(&path) && !kept {
+                    // There are no folders of ours.
+                    let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                    if !known.contains(&path) && !kept && !is_folder {
                         // A worker that wrote an image may have kept it. It is removed, whether or not it can be emptied.
-                        let _ = File::options().write(true).open(&path).and_then(|file| file.set_len(0));
-                        atomic_file::remove(&path)?;
+                        let _ = empty(&path);
+                        atomic_file::remove(&path).map_err(about(&path))?;
                     }
                 }
             }
@@ -163,21 +170,22 @@ impl Checkpoints {
         if self.journal.checkpoints.iter().all(|checkpoint| checkpoint.steps != steps) {
             match &mut self.place {
                 Place::Folder { folder, .. } => {
+                    let path = image(folder, steps);
                     let mut failed = None;
-                    let written = atomic_file::replace(&image(folder, steps), |file| {
+                    let written = atomic_file::replace(&path, |file| {
                         worker.write_image(file).map_err(|error| {
                             failed = Some(error);
                             io::Error::other("not written")
                         })
                     });
                     if let Some(error) = failed {
-                        return Err(error.into());
+                        return Err(error.in_folder(folder).into());
                     }
-                    written?;
+                    written.map_err(about(&path))?;
                 }
                 Place::Unnamed { folder, images } => {
-                    let unnamed = Unnamed::new(folder)?;
-                    worker.write_image(unnamed.file())?;
+                    let unnamed = Unnamed::new(folder).map_err(about(folder))?;
+                    worker.write_image(unnamed.file()).map_err(|error| error.in_folder(folder))?;
                     images.insert(steps, unnamed);
                 }
             }
@@ -200,10 +208,55 @@ impl Checkpoints {
     fn write_journal(&self) -> io::Result<()> {
         let Place::Folder { folder, .. } = &self.place else { return Ok(()) };
         let json = serde_json::to_vec_pretty(&self.journal).expect("a journal has a JSON form");
-        atomic_file::replace(&folder.join(JOURNAL), |file| file.write_all(&json))
+        let path = folder.join(JOURNAL);
+        atomic_file::replace(&path, |file| file.write_all(&json)).map_err(about(&path))
     }
 }
 
 fn image(folder: &Path, steps: u64) -> PathBuf {
     folder.join(format!("{steps}.state"))
+}
+
+/// Empties a file that has no other name. Links are not followed, and nothing is waited for.
+fn empty(path: &Path) -> io::Result<()> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = File::options().write(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() && metadata.nlink() == 1 { file.set_len(0) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn strays_are_removed_and_what_lies_elsewhere_is_as_it_was() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (run, elsewhere) = (folder.path().join("run"), folder.path().join("elsewhere"));
+        fs::create_dir(&run).expect("a folder");
+        fs::write(&elsewhere, "content").expect("a file");
+        symlink(&elsewhere, run.join("1.state")).expect("a link");
+        fs::hard_link(&elsewhere, run.join("2.state")).expect("a link");
+        rustix::fs::mkfifoat(rustix::fs::CWD, run.join("3.state"), rustix::fs::Mode::RWXU).expect("a pipe");
+        fs::write(run.join("4.state"), "a stray").expect("a file");
+        fs::create_dir(run.join("folder")).expect("a folder");
+        let kept = File::open(run.join("4.state")).expect("a file");
+        drop(Checkpoints::open(&run).expect("opened").expect("nobody else works there"));
+        assert_eq!(fs::read(&elsewhere).expect("the file"), b"content");
+        assert_eq!(kept.metadata().expect("its length").len(), 0, "who kept it has no room");
+        let mut left: Vec<_> =
+            fs::read_dir(&run).expect("the folder").map(|entry| entry.expect("an entry").file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["folder", "lock"]);
+    }
+
+    #[test]
+    fn an_error_names_the_path_that_it_is_about() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = folder.path().join("run");
+        let error = Checkpoints::open(&run).err().expect("there is no folder").to_string();
+        assert!(error.contains(&run.join("lock").display().to_string()), "{error}");
+    }
 }

@@ -20,6 +20,7 @@ use fedmkt_core::tree::{self, PAGE_BYTES};
 
 use crate::growing_root::PartRoots;
 use crate::identity::Identity;
+use crate::message::about;
 use crate::packed::{self, Packed};
 
 /// A file that changed so shortly before it was read may change again without its times telling.
@@ -87,6 +88,16 @@ pub enum GrantError {
     /// A file changed while it was packed.
     #[error("{} changed while it was read: wait until nobody writes to it, and run again", .0.display())]
     Changed(PathBuf),
+}
+
+impl GrantError {
+    /// The same, with the folder in which the capsule cannot be written.
+    fn in_folder(self, folder: &Path) -> Self {
+        match self {
+            Self::Capsule(error) => Self::Capsule(about(folder)(error)),
+            other => other,
+        }
+    }
 }
 
 impl Grant {
@@ -184,7 +195,8 @@ impl Grant {
         }
         let settled = SystemTime::now().duration_since(self.newest).is_ok_and(|age| age > SETTLED);
         Packed::write(cache, &name, settled, |file| {
-            let root = self.write(file, (!is_open).then_some(identity), progress)?;
+            let root = self.write(file, (!is_open).then_some(identity), progress);
+            let root = root.map_err(|error| error.in_folder(cache))?;
             Ok(tree::padded_root(root, tree::log2_size_for(bytes), log2_size))
         })
     }
@@ -199,7 +211,7 @@ impl Grant {
             return Err(GrantError::TooLarge { path: self.path.clone(), bytes, most });
         }
         Packed::write(folder, "open", false, |file| {
-            let root = self.write(file, None, &mut |_| {})?;
+            let root = self.write(file, None, &mut |_| {}).map_err(|error| error.in_folder(folder))?;
             Ok(tree::padded_root(root, tree::log2_size_for(bytes), manifest.machine.class.log2_data()))
         })
     }

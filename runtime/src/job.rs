@@ -12,6 +12,7 @@ use fedmkt_store::job::{JobDrive, JobError};
 use fedmkt_store::{BlockStore, NotACid, StoreError, car};
 
 use crate::home::Home;
+use crate::message::about;
 use crate::packed::Packed;
 
 /// How a person names a job: a CID, an `ipfs://` URI, or a CAR archive.
@@ -103,7 +104,10 @@ impl Job {
         }
         let plan = JobDrive::open(store, &cid)?;
         let drive = Packed::write(&folder, &name, true, |file| {
-            let root = plan.write(store, BufWriter::new(file))?;
+            let root = plan.write(store, BufWriter::new(file)).map_err(|error| match error {
+                JobError::Store(StoreError::Stream(_, error)) => LoadError::Drive(about(&folder)(error)),
+                error => error.into(),
+            })?;
             Ok::<_, LoadError>(Hash(root.0))
         })?;
         Ok(Self { cid, manifest: plan.manifest().clone(), drive })

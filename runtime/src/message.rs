@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 /// An error with its causes, each told once: many errors name their cause themselves.
 pub fn sentence(error: &anyhow::Error) -> String {
@@ -12,6 +13,11 @@ pub fn sentence(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// Puts the path that an error is about before it.
+pub(crate) fn about(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// A stranger's text made safe for a terminal: whatever could move the cursor, hide or reorder text is escaped.

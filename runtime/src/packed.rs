@@ -13,6 +13,7 @@ use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file;
+use crate::message::about;
 use crate::unnamed::Unnamed;
 
 /// A pack in the client's home, mapped.
@@ -59,7 +60,8 @@ impl Packed {
         keep: bool,
         write: impl FnOnce(&mut File) -> Result<Hash, E>,
     ) -> Result<Self, E> {
-        atomic_file::remove(&record_path(folder, name))?;
+        let record_path = record_path(folder, name);
+        atomic_file::remove(&record_path).map_err(about(&record_path))?;
         let path = pack_path(folder, name);
         let mut failed = None;
         let written = atomic_file::replace(&path, |file| {
@@ -71,13 +73,13 @@ impl Packed {
         let root = match (written, failed) {
             (Ok(root), _) => root,
             (Err(_), Some(error)) => return Err(error),
-            (Err(error), None) => return Err(error.into()),
+            (Err(error), None) => return Err(about(&path)(error).into()),
         };
-        let bytes = map(&path)?;
+        let bytes = map(&path).map_err(about(&path))?;
         if keep {
             let record = Record { root, blake3: fingerprint(&bytes) };
             let json = serde_json::to_vec(&record).expect("a record has a JSON form");
-            atomic_file::replace(&record_path(folder, name), |file| file.write_all(&json))?;
+            atomic_file::replace(&record_path, |file| file.write_all(&json)).map_err(about(&record_path))?;
         }
         Ok(Self { bytes: Arc::new(bytes), path, root, unnamed: None })
     }
@@ -91,7 +93,7 @@ impl Packed {
         folder: &Path,
         write: impl FnOnce(&mut File) -> Result<Hash, E>,
     ) -> Result<Self, E> {
-        let mut file = Unnamed::new(folder)?;
+        let mut file = Unnamed::new(folder).map_err(about(folder))?;
         let root = write(file.file_mut())?;
         let path = file.path();
         let bytes = map(&path)?;

@@ -41,7 +41,7 @@ use protocol::{Reply, Request};
 pub use walls::lock_in;
 
 use crate::atomic_file;
-use crate::message::{printable, printable_lines};
+use crate::message::{about, printable, printable_lines};
 use crate::packed::Packed;
 
 /// By this name a program knows that it is to be a worker.
@@ -134,6 +134,16 @@ pub enum WorkerError {
     File(&'static str, #[source] io::Error),
 }
 
+impl WorkerError {
+    /// The same, with the folder of the file that cannot be written, which the worker does not know.
+    pub(crate) fn in_folder(self, folder: &Path) -> Self {
+        match self {
+            Self::Cannot(Reason::File, text) => Self::Cannot(Reason::File, format!("{text} (in {})", folder.display())),
+            other => other,
+        }
+    }
+}
+
 /// How to start workers.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -196,6 +206,8 @@ pub struct Worker {
     /// The most bytes of each result.
     most_results: Vec<u64>,
     identity: Identity,
+    /// A folder on whose file system there is room for what it writes.
+    folder: PathBuf,
     /// What it writes to for the host, one thing after the other: it could keep every file that it ever had.
     scratch: Option<File>,
     steps: u64,
@@ -290,6 +302,7 @@ impl Worker {
             most_steps: limits.steps,
             most_results: setup.manifest.results.iter().map(|result| result.most_bytes).collect(),
             identity,
+            folder: setup.job.path.parent().unwrap_or(Path::new("/")).to_owned(),
             scratch: None,
             steps: 0,
             status: Status::Running,
@@ -445,14 +458,16 @@ impl Worker {
         request: &Request,
         read: impl FnOnce(&File) -> io::Result<T>,
     ) -> Result<T, WorkerError> {
-        let file_error = |error| WorkerError::File("use a temporary file", error);
-        let mut scratch = self.scratch.take().map_or_else(tempfile::tempfile, Ok).map_err(file_error)?;
+        let folder = self.folder.clone();
+        let file_error = |error| WorkerError::File("use a temporary file", about(&folder)(error));
+        let scratch = self.scratch.take().map_or_else(|| tempfile::tempfile_in(&folder), Ok);
+        let mut scratch = scratch.map_err(file_error)?;
         let emptied = scratch.set_len(0).and_then(|()| scratch.rewind());
         emptied.map_err(file_error)?;
         let content = match self.ask(what, self.limits.service, request, &[scratch.as_fd()]) {
             Ok(Reply::Done) => read(&scratch).map_err(file_error),
             Ok(other) => Err(self.nonsense(&other)),
-            Err(error) => Err(error),
+            Err(error) => Err(error.in_folder(&folder)),
         };
         self.scratch = Some(scratch);
         content

@@ -4,7 +4,9 @@ use std::fs;
 use std::io::Read;
 use std::process::Stdio;
 
-use crate::sandbox::Sandbox;
+use fedmkt_test_kit::accidents::limited;
+
+use crate::sandbox::{Done, Sandbox};
 
 const EMPTY_FILE: &str = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku";
 
@@ -97,13 +99,40 @@ fn an_archive_moves_a_job_to_another_store() {
     sandbox.run(&["store", "export", &job, "--output", "job.car"]).text();
     let piped = sandbox.run(&["store", "export", &job]);
     assert_eq!(piped.stdout, fs::read(sandbox.path("job.car")).expect("an archive"));
+    let through = sandbox.run(&["store", "export", &job, "--output", "/dev/stdout"]);
+    assert_eq!(through.stdout, piped.stdout);
     assert_eq!(sandbox.run(&["--store", "other", "store", "import", "job.car"]).line(), job);
     assert_eq!(sandbox.run_with(&["--store", "third", "store", "import"], &piped.stdout).line(), job);
     let mut command = sandbox.command(&["--store", "fourth", "store", "import", "-", "--json"]);
     let output = command.stdin(sandbox.open("job.car")).output().expect("fedmkt runs");
-    assert_eq!(crate::sandbox::Done::from(output).json(), serde_json::json!([job]));
+    assert_eq!(Done::from(output).json(), serde_json::json!([job]));
     let (here, there) = (sandbox.run(&["inspect", &job]), sandbox.run(&["--store", "third", "inspect", &job]));
     assert_eq!(here.text(), there.text());
+}
+
+#[test]
+fn an_archive_that_cannot_be_made_leaves_what_was_there() {
+    let sandbox = Sandbox::new();
+    let job = sandbox.publish();
+    sandbox.run(&["store", "export", EMPTY_FILE, "--output", "job.car"]).fails(3, "is not in the store");
+    assert!(!sandbox.path("job.car").exists(), "half an archive is none");
+    sandbox.run(&["store", "export", &job, "--output", "job.car"]).text();
+    let archive = fs::read(sandbox.path("job.car")).expect("an archive");
+    // What a killed process left.
+    sandbox.write(".fedmkt-unfinished-1", "half");
+    let mut full = limited(sandbox.command(&["store", "export", &job, "--output", "job.car"]), 100);
+    let done: Done = full.output().expect("fedmkt runs").into();
+    done.fails(3, "cannot write job.car");
+    done.fails(3, "File too large");
+    assert_eq!(fs::read(sandbox.path("job.car")).expect("the archive"), archive);
+    assert!(!sandbox.path(".fedmkt-unfinished-1").exists());
+
+    // Through a link, into the file that it leads to.
+    std::os::unix::fs::symlink("job.car", sandbox.path("link")).expect("a link");
+    fs::write(sandbox.path("job.car"), "older").expect("a file");
+    sandbox.run(&["store", "export", &job, "--output", "link"]).text();
+    assert_eq!(fs::read(sandbox.path("job.car")).expect("the archive"), archive);
+    assert!(sandbox.path("link").is_symlink());
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::path::Path;
 use cid::Cid;
 use fedmkt_core::manifest::is_file_name;
 use fedmkt_core::unixfs::{DAG_PB, FileBuilder, Link, RAW, block_cid, directory_block};
+use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
+use rustix::io::Errno;
 
 use crate::{BlockStore, Counted, StoreError};
 
@@ -439,7 +441,22 @@ pub fn extract(store: &impl BlockStore, root: &Cid, target: &Path, most_bytes: u
     let folder = tempfile::Builder::new().prefix(".part-").tempdir_in(parent).map_err(failed)?;
     let made = folder.path().join("made");
     write_below(store, root, &made, most_bytes)?;
-    fs::rename(&made, target).map_err(failed)
+    let put = || {
+        // So that it is whole after a power cut, too.
+        syncfs(File::open(folder.path())?)?;
+        rename_new(&made, target)
+    };
+    put().map_err(failed)
+}
+
+/// Gives something a name that nothing has.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // The file system cannot do both at once.
+        Err(Errno::NOSYS | Errno::INVAL) if fs::symlink_metadata(to).is_err() => fs::rename(from, to),
+        Err(Errno::NOSYS | Errno::INVAL) => Err(io::ErrorKind::AlreadyExists.into()),
+        renamed => renamed.map_err(io::Error::from),
+    }
 }
 
 fn write_below(store: &impl BlockStore, root: &Cid, target: &Path, most_bytes: u64) -> Result<(), StoreError> {

@@ -197,11 +197,13 @@ impl Network {
     /// Takes all it can get of an archive of everything below `cid`. Says whether anybody gives archives.
     fn archive(&self, fetch: &mut Fetch<'_>, cid: &Cid) -> Result<bool, StoreError> {
         let before = fetch.counted.len();
-        for backend in self.backends() {
+        let backends = self.backends();
+        let others = backends.len() > 1;
+        for backend in backends {
             let (wanted, client, until) = (*cid, backend.clone(), self.until.clone());
             let stream = wait(self.runtime, async move {
                 let long = until.wait_for(client.archive(&wanted)).await;
-                long.map(|long| long.map(|long| Stream::of(long, until)))
+                long.map(|long| long.map(|long| Stream::of(if others { long.hurried() } else { long }, until)))
             });
             let taken = match stream.map_err(|why| StoreError::Ended { cid: *cid, why })? {
                 Ok(stream) => fetch.take_archive(cid, stream),
@@ -403,7 +405,7 @@ impl Client {
             Kind::Node => kubo::block(self, cid),
             Kind::Gateway => self.get(&format!("/ipfs/{cid}?format=raw"), "application/vnd.ipld.raw"),
         };
-        let block = self.bytes(request, MAX_BLOCK_BYTES, self.patience.answer).await?;
+        let block = self.long(request).await?.whole(MAX_BLOCK_BYTES).await?;
         match verify(cid, &block) {
             Ok(()) => Ok(block),
             Err(_) => Err(Failure::Wrong("a block that does not match its CID".into())),

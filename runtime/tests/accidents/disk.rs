@@ -23,14 +23,16 @@ fn forget(client: &Client) {
     let _ = fs::remove_dir_all(client.out());
 }
 
-/// Whether a run on a full disk failed as it should. One that needed less than there was is right too.
-fn failed_for_want_of_room(done: &Done, case: &str) -> bool {
+/// Whether a run on a full disk failed as it should, and says where. One that needed less than there was is right too.
+fn failed_for_want_of_room(done: &Done, client: &Client, case: &str) -> bool {
     if done.code == Some(0) {
         return false;
     }
     assert_eq!(done.code, Some(1), "{case}: {}", done.stderr);
     let said = ["File too large", "No space left on device"].iter().any(|reason| done.stderr.contains(reason));
     assert!(said && done.stderr.contains("cannot"), "{case}: {}", done.stderr);
+    let last = done.stderr.split("fedmkt-run: ").last().unwrap_or_default();
+    assert!(last.contains(&client.folder.path().display().to_string()), "{case}: {last}");
     assert!(done.json.is_none(), "{case}: no receipt without results");
     true
 }
@@ -44,7 +46,7 @@ fn a_run_that_cannot_write_any_more_says_so_and_goes_on_when_it_can() {
     for most in [0, 1, 30, 300, 3000, 4095, 5000, 20_000, 50_000, 60_000, 100_000, 1 << 20, 2 << 20] {
         forget(&client);
         let done = run(limited(client.command(&job), most));
-        failed += u32::from(failed_for_want_of_room(&done, &format!("{most} bytes")));
+        failed += u32::from(failed_for_want_of_room(&done, &client, &format!("{most} bytes")));
         assert_eq!(agreed(&run(client.command(&job)).object(0)), expected, "after {most} bytes");
     }
     assert!(failed > 5, "only {failed} failed");
@@ -56,8 +58,21 @@ fn the_first_run_of_a_client_cannot_write_its_identity() {
     let job = client.publish(&support::trainer(), |_| {}).to_string();
     fs::remove_file(client.home().join("identity.age")).expect("removed");
     let done = run(limited(client.command(&job), 10));
-    assert!(failed_for_want_of_room(&done, "an identity"));
+    assert!(failed_for_want_of_room(&done, &client, "an identity"));
     assert!(!client.home().join("identity.age").exists(), "half of a secret is none");
+}
+
+#[test]
+fn a_run_needs_no_room_but_that_of_its_home() {
+    let client = Client::new();
+    let job = client.publish(&support::trainer(), |_| {}).to_string();
+    let expected = agreed(&client.run(&job).object(0));
+    forget(&client);
+    let mut command = client.command(&job);
+    command.env("TMPDIR", client.folder.path().join("nowhere"));
+    assert_eq!(agreed(&run(command).object(0)), expected);
+    // Code that could not be kept would be no error.
+    assert!(!support::find(&client.home().join("modules"), ".code").is_empty());
 }
 
 /// A file system in memory with little room, in a mount namespace of its own.
@@ -153,7 +168,7 @@ fn a_full_disk_is_said_and_room_on_it_is_enough_to_go_on() {
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free - left).expect("filled");
         drop(file);
         let done = run(client.command(&job));
-        failed += u32::from(failed_for_want_of_room(&done, &format!("{left} bytes")));
+        failed += u32::from(failed_for_want_of_room(&done, &client, &format!("{left} bytes")));
         fs::remove_file(&filler).expect("removed");
         assert_eq!(agreed(&run(client.command(&job)).object(0)), expected, "after {left} bytes");
     }
@@ -206,12 +221,7 @@ fn a_store_that_cannot_be_written_costs_no_work() {
         fs::create_dir_all(client.home().join(made)).expect("a folder");
     }
     fs::create_dir_all(client.out()).expect("a folder");
-    // Unnamed files need a place that can be written too.
-    let temporary = client.folder.path().join("temporary");
-    fs::create_dir_all(&temporary).expect("a folder");
-    let mut command = client.command(&job);
-    command.env("TMPDIR", &temporary);
-    let Some(command) = read_only(command, &client.home().join("store"), &client) else { return };
+    let Some(command) = read_only(client.command(&job), &client.home().join("store"), &client) else { return };
     let done = run(command);
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     assert!(done.stderr.contains("cannot write") || done.stderr.contains("cannot lock"), "{}", done.stderr);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use cid::Cid;
 use fedmkt_core::unixfs::{DAG_PB, RAW};
+use fedmkt_runtime::atomic_file;
 use fedmkt_runtime::home::Home;
 use fedmkt_runtime::message::{note, printable};
 use fedmkt_store::files::{self, FileReader, visit_tree};
@@ -182,8 +183,8 @@ fn export(store: &CachedStore, cids: &[Cid], output: &Path, commp: bool, out: &m
         let piece = export_to(store, cids, BufWriter::new(out), commp)?;
         piece.iter().for_each(|piece| note(&format!("{} {}", piece.cid, sizes(piece))));
     } else {
-        let file = File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
-        if let Some(piece) = export_to(store, cids, BufWriter::new(file), commp)? {
+        let piece = export_to_file(store, cids, output, commp);
+        if let Some(piece) = piece.with_context(|| format!("cannot write {}", output.display()))? {
             note(&sizes(&piece));
             writeln!(out, "{}", piece.cid)?;
         }
@@ -193,6 +194,28 @@ fn export(store: &CachedStore, cids: &[Cid], output: &Path, commp: bool, out: &m
 
 fn sizes(piece: &Piece) -> String {
     format!("piece of {} bytes, archive of {} bytes", piece.piece_bytes, piece.file_bytes)
+}
+
+/// Writes an archive to a file that is there whole or not at all; to a pipe or device as it comes.
+fn export_to_file(store: &CachedStore, cids: &[Cid], output: &Path, commp: bool) -> anyhow::Result<Option<Piece>> {
+    let path = match output.metadata() {
+        Ok(found) if !found.is_file() => None,
+        // Where a link leads to. Standard output may be a file that has no name any more.
+        Ok(_) => output.canonicalize().ok(),
+        Err(_) => Some(output.to_owned()),
+    };
+    let Some(path) = path else { return export_to(store, cids, BufWriter::new(File::create(output)?), commp) };
+    let mut failed = None;
+    let written = atomic_file::replace_shared(&path, |file| {
+        export_to(store, cids, BufWriter::new(file), commp).map_err(|error| {
+            failed = Some(error);
+            io::Error::other("not written")
+        })
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(written?),
+    }
 }
 
 /// Writes an archive, and computes its piece commitment if it is asked for.

@@ -104,6 +104,15 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     let capsule = grant
         .pack(&job.manifest, &identity, &capsules, &mut packing)
         .map_err(|error| (exit_of_grant(&error), error.into()))?;
+    if let Some(slot) = slot.as_ref().filter(|slot| slot.data_root.0 != capsule.root.0) {
+        let error = anyhow!(
+            "{} changed after slot {} was taken for it, and results of what it is now would be refused: bring back what it \
+             was, and the same command goes on; or take another slot for what it is now by `fedmkt accept --again`",
+            path.display(),
+            slot.slot
+        );
+        return Err((Exit::Data, error));
+    }
     let data = Pack::open(capsule.bytes.clone()).or_exit(Exit::Host)?;
     requirement::check(&job.manifest.data, &data)
         .with_context(|| format!("{} does not fit the job", path.display()))
@@ -120,12 +129,22 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         ..local
     };
     let started = Instant::now();
-    let finished = train(arguments, &home, &session)?;
+    let interrupted = interruptible()?;
+    let finished = train(arguments, &home, &session, interrupted.clone())?;
+    unless_interrupted(&interrupted)?;
     let out = arguments.out.clone().unwrap_or_else(|| default_out(&session));
     let receipt = finish(store.folder(), &identity, job.cid, &job.manifest, &finished, &out, started.elapsed())
         .or_exit(Exit::Host)?;
     let submission = match slot.as_ref().filter(|_| arguments.submit) {
-        Some(slot) => Some(market::submit(arguments, &slot.slot, &receipt.cid).or_exit(Exit::Market)?),
+        Some(slot) => {
+            unless_interrupted(&interrupted)?;
+            let submitted = market::submit(arguments, &slot.slot, &receipt.cid).or_exit(Exit::Market);
+            // What ends this program at a terminal ends that one, too.
+            if submitted.is_err() {
+                unless_interrupted(&interrupted)?;
+            }
+            Some(submitted?)
+        }
         None => None,
     };
     report(arguments, &finished, &receipt, &out, submission).or_exit(Exit::Host)?;
@@ -217,11 +236,8 @@ fn packing_progress(total: u64) -> impl FnMut(u64) {
     }
 }
 
-fn train(arguments: &Arguments, home: &Home, session: &Session<'_>) -> Outcome<Finished> {
-    let folder = home.run(session.run_id).or_exit(Exit::Host)?;
-    let mut checkpoints = Checkpoints::open(&folder)
-        .or_exit(Exit::Host)?
-        .ok_or_else(|| (Exit::Host, anyhow!("this run is going on in another process: wait for it, or end it")))?;
+/// A flag that Ctrl-C sets.
+fn interruptible() -> Outcome<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = interrupted.clone();
     let handler = move || {
@@ -232,6 +248,23 @@ fn train(arguments: &Arguments, home: &Home, session: &Session<'_>) -> Outcome<F
         note("Stopping after this step (again: at once).");
     };
     ctrlc::set_handler(handler).or_exit(Exit::Host)?;
+    Ok(interrupted)
+}
+
+/// Ends the command if Ctrl-C was pressed.
+fn unless_interrupted(interrupted: &AtomicBool) -> Outcome<()> {
+    match interrupted.load(Ordering::Relaxed) {
+        true => Err((Exit::Interrupted, anyhow!("interrupted; the same command goes on from here"))),
+        false => Ok(()),
+    }
+}
+
+fn train(arguments: &Arguments, home: &Home, session: &Session<'_>, interrupted: Arc<AtomicBool>) -> Outcome<Finished> {
+    let folder = home.run(session.run_id).or_exit(Exit::Host)?;
+    let mut checkpoints = Checkpoints::open(&folder)
+        .context("cannot use the run's folder")
+        .or_exit(Exit::Host)?
+        .ok_or_else(|| (Exit::Host, anyhow!("this run is going on in another process: wait for it, or end it")))?;
     let most_steps = session.job.manifest.limits.steps;
     let mut progress = Progress::new(most_steps, interrupted);
     let trained = session.train(&mut checkpoints, arguments.checkpoint_every, &mut progress);

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, anyhow, bail};
 use cid::Cid;
-use fedmkt_core::roots::RunId;
+use fedmkt_core::roots::{DataRoot, RunId};
 use fedmkt_runtime::program;
 use serde::Deserialize;
 use serde_json::Value;
@@ -18,6 +18,8 @@ const VARIABLE: &str = "FEDMKT_PROGRAM";
 #[derive(Deserialize)]
 pub struct Slot {
     pub slot: String,
+    /// Root of the data for which it was taken.
+    pub data_root: DataRoot,
     pub run_id: RunId,
     /// Whether its results were submitted already.
     pub submitted: bool,

@@ -19,8 +19,11 @@ const MAX_MESSAGE_BYTES: usize = 1 << 16;
 /// The most characters of it that are shown.
 const MAX_SHOWN: usize = 200;
 
-/// So many bytes of a stream must come within [`Patience::portion`].
+/// So many bytes of a longer answer must come within [`Patience::portion`].
 const PORTION_BYTES: usize = 64 << 10;
+
+/// So many where others can be asked for the same: otherwise one of them could hold for days what another gives in a minute.
+const HURRIED_PORTION_BYTES: usize = 1 << 20;
 
 /// How long and how often to try.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,9 +31,9 @@ const PORTION_BYTES: usize = 64 << 10;
 pub struct Patience {
     /// For a connection. 10 seconds by default.
     pub connect: Duration,
-    /// For an answer to begin, and for a block to be there: a node may have to look for it. A minute by default.
+    /// For an answer to begin, as a node may have to look for a block, and for a short one to be there. A minute by default.
     pub answer: Duration,
-    /// For each 64 KiB of a longer answer. 30 seconds by default.
+    /// For each 64 KiB of a block or an archive, or each MiB of an archive where others can be asked. 30 seconds by default.
     pub portion: Duration,
     /// For a part of an upload to be taken. 10 minutes by default.
     pub upload: Duration,
@@ -255,18 +258,24 @@ impl Client {
     pub async fn long(&self, request: RequestBuilder) -> Result<Long, Failure> {
         let time = self.patience.answer;
         let response = timeout(time, self.begin(request)).await.unwrap_or(Err(Failure::Silent(time)))?;
-        Ok(Long { response, time: self.patience.portion, left: self.patience.portion, portion: 0 })
+        let time = self.patience.portion;
+        Ok(Long { response, least: PORTION_BYTES, time, left: time, portion: 0 })
     }
 }
 
 /// Reads at most `most` bytes; more are an error.
 async fn read(mut response: Response, into: &mut Vec<u8>, most: usize) -> Result<(), Failure> {
     while let Some(chunk) = response.chunk().await.map_err(|error| Failure::of(&error))? {
-        if into.len() + chunk.len() > most {
-            return Err(Failure::Wrong(format!("its answer has more than {most} bytes")));
-        }
-        into.extend_from_slice(&chunk);
+        append(into, &chunk, most)?;
     }
+    Ok(())
+}
+
+fn append(into: &mut Vec<u8>, chunk: &[u8], most: usize) -> Result<(), Failure> {
+    if into.len() + chunk.len() > most {
+        return Err(Failure::Wrong(format!("its answer has more than {most} bytes")));
+    }
+    into.extend_from_slice(chunk);
     Ok(())
 }
 
@@ -287,6 +296,8 @@ fn is_absence(said: &str) -> bool {
 /// A long answer, piece by piece.
 pub(super) struct Long {
     response: Response,
+    /// Bytes of a portion, and the time for it.
+    least: usize,
     time: Duration,
     /// Time that is left for the rest of this portion.
     left: Duration,
@@ -295,17 +306,35 @@ pub(super) struct Long {
 }
 
 impl Long {
+    /// The same answer, which must come quicker: others can be asked.
+    pub fn hurried(self) -> Self {
+        Self { least: HURRIED_PORTION_BYTES, ..self }
+    }
+
+    /// All of it, at most `most` bytes.
+    pub async fn whole(mut self, most: usize) -> Result<Vec<u8>, Failure> {
+        let mut answer = Vec::new();
+        while let Some(chunk) = self.next().await? {
+            append(&mut answer, &chunk, most)?;
+        }
+        Ok(answer)
+    }
+
     /// The next bytes; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         let begin = Instant::now();
-        let chunk = timeout(self.left, self.response.chunk()).await.map_err(|_| Failure::Slow(self.time))?;
-        let chunk = chunk.map_err(|error| Failure::of(&error))?;
+        let chunk = timeout(self.left, self.response.chunk()).await;
+        let chunk = chunk.map_err(|_| self.slow())?.map_err(|error| Failure::of(&error))?;
         self.portion += chunk.as_ref().map_or(0, Bytes::len);
         self.left = self.left.saturating_sub(begin.elapsed());
-        if self.portion >= PORTION_BYTES {
+        if self.portion >= self.least {
             (self.portion, self.left) = (0, self.time);
         }
         Ok(chunk)
+    }
+
+    fn slow(&self) -> Failure {
+        Failure::Slow(self.time / (self.least / PORTION_BYTES) as u32)
     }
 }
 

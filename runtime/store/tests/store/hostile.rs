@@ -1,12 +1,14 @@
 //! Blocks as a stranger could make them. What links to itself cannot be made: its hash would have to be in it.
 
 use std::fs;
+use std::io;
+use std::path::Path;
 
 use cid::Cid;
 use cid::multihash::Multihash;
 use fedmkt_core::unixfs::{DAG_PB, RAW, block_cid};
 use fedmkt_store::files::{self, FileReader, Node, visit_tree};
-use fedmkt_store::{BlockStore, DAG_CBOR, MAX_BLOCK_BYTES, StoreError, dag, get_value};
+use fedmkt_store::{BlockStore, DAG_CBOR, FolderStore, MAX_BLOCK_BYTES, StoreError, dag, get_value};
 use fedmkt_test_kit::dag_pb::{bytes, file_data, folder_data, link, number, put_block, put_file, put_folder, put_node};
 use proptest::prelude::*;
 
@@ -95,6 +97,44 @@ fn what_is_there_already_is_not_written_over() {
     std::os::unix::fs::symlink(&elsewhere, &target).expect("a link");
     assert!(matches!(files::extract(&test.store, &leaf, &target, 100), Err(StoreError::File { .. })));
     assert!(!elsewhere.exists());
+}
+
+/// A store during whose work somebody else writes a file.
+struct Meanwhile<'a> {
+    store: &'a FolderStore,
+    file: &'a Path,
+}
+
+impl BlockStore for Meanwhile<'_> {
+    fn get(&self, cid: &Cid) -> Result<Vec<u8>, StoreError> {
+        fs::write(self.file, "theirs").expect("a file");
+        self.store.get(cid)
+    }
+
+    fn has(&self, cid: &Cid) -> Result<bool, StoreError> {
+        self.store.has(cid)
+    }
+
+    fn put_verified(&self, cid: &Cid, block: &[u8]) -> Result<(), StoreError> {
+        self.store.put_verified(cid, block)
+    }
+}
+
+#[test]
+fn what_others_write_meanwhile_is_not_written_over() {
+    let test = test_store();
+    let leaf = leaf(&test.store);
+    let target = test.folder.path().join("target");
+    for root in [leaf, put_folder(&test.store, &[("a", leaf)])] {
+        let store = Meanwhile { store: &test.store, file: &target };
+        let error = files::extract(&store, &root, &target, 100).expect_err("it is there");
+        let is_there = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+        assert!(matches!(&error, StoreError::File { error, .. } if is_there(error)), "{error}");
+        assert_eq!(fs::read(&target).expect("their file"), b"theirs");
+        fs::remove_file(&target).expect("removed");
+    }
+    let left: Vec<_> = fs::read_dir(test.folder.path()).expect("a folder").collect();
+    assert_eq!(left.len(), 1, "{left:?}");
 }
 
 #[test]

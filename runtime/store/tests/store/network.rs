@@ -254,10 +254,33 @@ fn who_is_silent_is_overtaken_or_given_up() {
     patient.head_start = Duration::from_millis(1);
     let found = network(patient, &[&silent[0], &silent[1], &server]).block(&cid);
     assert_eq!(found.expect("a block"), b"block");
-    for silent in &silent {
-        let error = network(impatience(), &[silent]).block(&cid).expect_err("no answer");
-        assert!(matches!(tried(error)[..], [Failure::Silent(_)]));
+    let error = network(impatience(), &[&silent[0]]).block(&cid).expect_err("no answer");
+    assert_eq!(tried(error), [Failure::Silent(impatience().answer)]);
+    // Who has begun to answer has it, and is only slow.
+    let mut patience = impatience();
+    patience.answer = Duration::from_secs(60);
+    let error = network(patience, &[&silent[1]]).block(&cid).expect_err("half an answer");
+    assert_eq!(tried(error), [Failure::Slow(patience.portion)]);
+}
+
+/// A good answer of which so many bytes come at a time, and then a pause.
+fn slowly(answer: Answer, (bytes, pause): (usize, Duration)) -> Answer {
+    match answer {
+        Answer::Whole(200, body) => Answer::Trickle(body, bytes, pause),
+        other => other,
     }
+}
+
+#[test]
+fn a_block_may_take_longer_than_an_answer_may_take_to_begin() {
+    let source = test_store();
+    let cid = put_block(&source.store, RAW, &[7; 300]);
+    let folder = source.store.folder().to_owned();
+    let slow =
+        Server::start(move |path| slowly(serve(&FolderStore::new(&folder), path), (10, Duration::from_millis(100))));
+    let mut patience = patience();
+    patience.answer = Duration::from_secs(2);
+    assert_eq!(network(patience, &[&slow]).block(&cid).expect("a block"), [7; 300]);
 }
 
 #[test]
@@ -367,6 +390,30 @@ fn an_archive_that_stops_coming_is_given_up() {
     assert!((20..50).contains(&raw_requests(&stuck)), "{:?}", stuck.requests());
 }
 
+#[test]
+fn an_archive_that_comes_slowly_is_taken_to_its_end_only_where_nobody_else_can_be_asked() {
+    let source = test_store();
+    let root = small_parts(&source);
+    let archive = archive_of(&source, &root);
+    let pace = (16 << 10, Duration::from_millis(100));
+    let slow = archives(&source, move || slowly(Answer::Whole(200, archive.clone()), pace));
+    let mut patience = patience();
+    // Many times what 64 KiB take, and less than what all of it takes.
+    patience.portion = Duration::from_secs(2);
+    let (done, test) = fetch(&network(patience, &[&slow]), &root, MOST);
+    done.expect("all blocks");
+    assert_whole(&test, &source, &root);
+    // The root.
+    assert_eq!(raw_requests(&slow), 1);
+
+    let server = honest(&source);
+    let (done, test) = fetch(&network(patience, &[&slow, &server]), &root, MOST);
+    done.expect("all blocks");
+    assert_whole(&test, &source, &root);
+    // What came before it was given up is kept.
+    assert!((1..50).contains(&raw_requests(&server)), "{:?}", server.requests());
+}
+
 /// Whoever is this slow needs hours, but is never slow enough to be given up.
 const TRICKLE: (usize, Duration) = (8, Duration::from_millis(20));
 
@@ -384,15 +431,11 @@ fn asked(times: usize) -> Until {
 #[test]
 fn whoever_trickles_is_waited_for_up_to_a_moment_and_until_somebody_wants_to_stop() {
     let source = test_store();
-    let trickled = |answer| match answer {
-        Answer::Whole(200, body) => Answer::Trickle(body, TRICKLE.0, TRICKLE.1),
-        other => other,
-    };
     let root = small_parts(&source);
     let archive = archive_of(&source, &root);
     let folder = source.store.folder().to_owned();
-    let slow_blocks = Server::start(move |path| trickled(serve(&FolderStore::new(&folder), path)));
-    let slow_archives = archives(&source, move || trickled(Answer::Whole(200, archive.clone())));
+    let slow_blocks = Server::start(move |path| slowly(serve(&FolderStore::new(&folder), path), TRICKLE));
+    let slow_archives = archives(&source, move || slowly(Answer::Whole(200, archive.clone()), TRICKLE));
     let silent_archives = archives(&source, || Answer::Silence);
     for server in [&slow_blocks, &slow_archives, &silent_archives] {
         for (until, expected) in [(soon(), Ended::Late), (asked(5), Ended::Stopped)] {
