@@ -1,7 +1,10 @@
 //! What a client or sponsor must not forget: `journal.redb` in the home.
 
+use std::path::PathBuf;
+
 use alloy::primitives::{Address, B256, Bytes};
 use anyhow::Context;
+use fedmkt_runtime::home::Home;
 use serde::{Deserialize, Serialize};
 
 use crate::records::Records;
@@ -28,7 +31,7 @@ pub struct Taken {
     pub data_root: B256,
     /// Keccak-256 of the blind.
     pub blind_hash: B256,
-    /// The capsule's file. It must not be lost until the slot has ended.
+    /// The capsule's file, where it was packed; [`Taken::capsule_file`] finds it. It must not be lost until the slot has ended.
     pub capsule: String,
     /// The header with the randomness, and the run that follows from it.
     pub drawn: Option<Drawn>,
@@ -36,6 +39,17 @@ pub struct Taken {
     pub receipt: Option<String>,
     /// The encrypted results. Encrypting again would give others.
     pub bundle: Option<String>,
+}
+
+impl Taken {
+    /// The capsule's file: where it was packed or, in a home that was moved or comes from a backup, among the home's capsules.
+    pub fn capsule_file(&self, home: &Home) -> PathBuf {
+        let packed = PathBuf::from(&self.capsule);
+        match packed.file_name() {
+            Some(name) if !packed.is_file() => home.path().join("capsules").join(name),
+            _ => packed,
+        }
+    }
 }
 
 /// The randomness of a run.

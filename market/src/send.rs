@@ -127,6 +127,17 @@ impl Sender<'_> {
     /// # Errors
     /// When the contract refuses, the account has too little, or the chain does not answer. The same call goes on.
     pub fn send(&self, name: &str, to: Address, data: Vec<u8>) -> anyhow::Result<TransactionReceipt> {
+        let receipt = self.send_and_keep(name, to, data)?;
+        self.forget(name)?;
+        Ok(receipt)
+    }
+
+    /// As [`Self::send`], but until [`Self::forget`] the same name stays the same deed: for who writes down in between that it is
+    /// done.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_and_keep(&self, name: &str, to: Address, data: Vec<u8>) -> anyhow::Result<TransactionReceipt> {
         let key = format!("transaction/{name}");
         let data = Bytes::from(data);
         let mut known: Option<OnItsWay> = self.journal.get(&key)?;
@@ -143,17 +154,21 @@ impl Sender<'_> {
                 }
                 None => self.begin(to, data.clone())?,
             };
-            if sent.refused && self.receipt(&sent)?.is_none() {
+            let is_in_block = self.receipt(&sent)?.is_some();
+            if sent.refused && !is_in_block {
                 let usual = fees(self.chain)?;
                 if !sent.is_near(usual) {
                     (sent.fee, sent.tip) = (usual.max_fee_per_gas, usual.max_priority_fee_per_gas);
                 }
             }
-            self.broadcast(&key, &mut sent)?;
+            if !is_in_block {
+                self.broadcast(&key, &mut sent)?;
+            }
             if let Some(receipt) = self.follow(name, &mut sent)? {
-                // With all that it took the place of, which can be in no block any more.
+                // What it took the place of can be in no block any more.
                 for (begun, other) in self.begun()? {
-                    if other.nonce == sent.nonce || (begun.starts_with(LEFT) && other.nonce < sent.nonce) {
+                    let is_past = other.nonce == sent.nonce || (begun.starts_with(LEFT) && other.nonce < sent.nonce);
+                    if begun != key && is_past {
                         self.journal.remove(&begun)?;
                     }
                 }
@@ -167,6 +182,14 @@ impl Sender<'_> {
                 return Ok(receipt);
             }
         }
+    }
+
+    /// Forgets a deed of [`Self::send_and_keep`].
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub fn forget(&self, name: &str) -> anyhow::Result<()> {
+        self.journal.remove(&format!("transaction/{name}"))
     }
 
     /// Whether a transaction for a deed was signed that nothing else has taken the place of. Whatever a node says of it, it may
@@ -196,7 +219,7 @@ impl Sender<'_> {
     /// valid until then. The deed itself can be begun anew.
     fn leave(&self, name: &str, sent: &OnItsWay) -> anyhow::Result<()> {
         self.journal.put(&format!("{LEFT}{} {name}", sent.nonce), sent)?;
-        self.journal.remove(&format!("transaction/{name}"))
+        self.forget(name)
     }
 
     /// Whether a deed is in a block, or can still come into one as it was sent.
@@ -301,6 +324,11 @@ impl Sender<'_> {
         Ok(None)
     }
 
+    /// Whether the node has a transaction, in a block or not.
+    fn is_known(&self, hash: B256) -> anyhow::Result<bool> {
+        Ok(self.chain.ask(self.chain.node().get_transaction_by_hash(hash))?.is_some())
+    }
+
     /// Signs, keeps and sends it.
     fn broadcast(&self, key: &str, sent: &mut OnItsWay) -> anyhow::Result<()> {
         let mut transaction = TxEip1559 {
@@ -327,6 +355,8 @@ impl Sender<'_> {
             Ok(()) => Ok(()),
             // It, or another one with its nonce, was there before: what the receipts say counts.
             Err(RpcError::ErrorResp(payload)) if is_there(&payload.message) => Ok(()),
+            // Not every node says so in words that are known.
+            Err(RpcError::ErrorResp(_)) if self.is_known(*envelope.tx_hash())? => Ok(()),
             Err(error) => {
                 sent.refused = matches!(error, RpcError::ErrorResp(_));
                 self.journal.put(key, sent)?;

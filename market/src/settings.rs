@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use alloy::primitives::Address;
+use alloy::transports::http::reqwest::Url;
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use fedmkt_runtime::atomic_file;
@@ -50,13 +51,25 @@ const SETTINGS: &[Setting] = &[
         default: Some("500"),
         what: "the most that a unit of gas may cost, tip included, in gwei",
     },
-    // A draw in a committee takes 511,109 (`contracts/snapshots/`), an offer with 64 auditors about 1,300,000; some chains
+    // A draw in a committee takes 579,495 (`contracts/snapshots/`), an offer with 64 auditors about 1,300,000; some chains
     // count the bytes of a call as gas too.
     Setting {
         name: "most-gas",
         variable: "FEDMKT_MOST_GAS",
         default: Some("5000000"),
         what: "the most gas that a transaction may take",
+    },
+    Setting {
+        name: "arbitrators",
+        variable: "FEDMKT_ARBITRATORS",
+        default: Some("none"),
+        what: "addresses, with commas between them, of contracts that may rule over your bonds",
+    },
+    Setting {
+        name: "least-move-time",
+        variable: "FEDMKT_LEAST_MOVE_TIME",
+        default: Some("3600"),
+        what: "the fewest seconds for a move in a dispute with which a job is accepted unasked",
     },
     Setting { name: "wallet", variable: "FEDMKT_WALLET", default: Some("default"), what: "name of the wallet" },
 ];
@@ -179,7 +192,23 @@ impl Settings {
                 setting.variable
             )
         })?;
-        value.trim().parse().map_err(|error| anyhow!("{name} is {value:?} (from {source}): {error}"))
+        value.trim().parse().map_err(|error| anyhow!("{name} is {:?} (from {source}): {error}", shown(name, &value)))
+    }
+}
+
+/// Contracts that may rule over a client's bonds: addresses with commas between them, or `none`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Arbitrators(pub Vec<Address>);
+
+impl FromStr for Arbitrators {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(Vec::new()));
+        }
+        let address = |part: &str| part.trim().parse().map_err(|error| format!("{part:?} is no address: {error}"));
+        text.split(',').map(address).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -249,11 +278,12 @@ fn check(name: &str, value: &str) -> anyhow::Result<()> {
     known(name)?;
     let wrong = match name {
         "market" => value.parse::<Address>().err().map(|error| error.to_string()),
-        "rpc" => value.parse::<alloy::transports::http::reqwest::Url>().err().map(|error| error.to_string()),
+        "rpc" => value.parse::<Url>().err().map(|error| error.to_string()),
         "wallet" => None,
+        "arbitrators" => value.parse::<Arbitrators>().err(),
         _ => value.parse::<u64>().err().map(|error| error.to_string()),
     };
-    wrong.map_or(Ok(()), |why| Err(anyhow!("{value:?} is no value of {name}: {why}")))
+    wrong.map_or(Ok(()), |why| Err(anyhow!("{:?} is no value of {name}: {why}", shown(name, value))))
 }
 
 fn write(path: &Path, file: &toml::Table) -> anyhow::Result<()> {
@@ -262,13 +292,30 @@ fn write(path: &Path, file: &toml::Table) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// A value as it is shown. User, password, path and query of a node's address may be secrets.
+fn shown(name: &str, value: &str) -> String {
+    if name != "rpc" {
+        return value.to_owned();
+    }
+    match value.trim().parse::<Url>() {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => {
+            let place = url.origin().ascii_serialization();
+            if value.trim().trim_end_matches('/') == place { place } else { format!("{place}/...") }
+        }
+        // Nobody knows where in it they are.
+        _ if value.contains(['@', '/', '?']) => "...".to_owned(),
+        _ => value.to_owned(),
+    }
+}
+
 fn show(settings: &Settings, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     if json {
         let object: serde_json::Map<_, _> = SETTINGS
             .iter()
             .map(|setting| {
                 let found = settings.find(setting);
-                let value = found.map(|(value, source)| json!({ "value": value, "from": source.to_string() }));
+                let value = found
+                    .map(|(value, source)| json!({ "value": shown(setting.name, &value), "from": source.to_string() }));
                 (setting.name.to_owned(), json!(value))
             })
             .collect();
@@ -277,10 +324,44 @@ fn show(settings: &Settings, json: bool, out: &mut dyn Write) -> anyhow::Result<
     for setting in SETTINGS {
         match settings.find(setting) {
             Some((value, source)) => {
-                writeln!(out, "{:<14} {}  (from {source})", setting.name, printable(&value))?;
+                writeln!(out, "{:<15} {}  (from {source})", setting.name, printable(&shown(setting.name, &value)))?;
             }
-            None => writeln!(out, "{:<14} not set: {}", setting.name, setting.what)?,
+            None => writeln!(out, "{:<15} not set: {}", setting.name, setting.what)?,
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arbitrators_are_addresses_or_none() {
+        let (one, two) = (Address::repeat_byte(1), Address::repeat_byte(2));
+        assert_eq!("none".parse(), Ok(Arbitrators(Vec::new())));
+        assert_eq!(format!("{one},{two}").parse(), Ok(Arbitrators(vec![one, two])));
+        assert_eq!(format!(" {one} , {two}").parse(), Ok(Arbitrators(vec![one, two])));
+        for wrong in ["", "all", "0x12", &format!("{one},")] {
+            assert!(wrong.parse::<Arbitrators>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_node_is_shown_without_what_may_be_secret() {
+        for (rpc, as_shown) in [
+            ("http://127.0.0.1:8545", "http://127.0.0.1:8545"),
+            ("https://rpc.example/", "https://rpc.example"),
+            ("https://user:secret@rpc.example", "https://rpc.example/..."),
+            ("https://rpc.example/v3/secret", "https://rpc.example/..."),
+            ("https://rpc.example:8545/?key=secret", "https://rpc.example:8545/..."),
+            ("https://user:secret@rpc example", "..."),
+            ("//rpc.example/v3/secret", "..."),
+            ("localhost:8545", "localhost:8545"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(shown("rpc", rpc), as_shown);
+        }
+        assert_eq!(shown("wallet", "a/b"), "a/b");
+    }
 }

@@ -160,10 +160,11 @@ fn path(settings: &Settings) -> anyhow::Result<PathBuf> {
 
 fn new_path(settings: &Settings) -> anyhow::Result<PathBuf> {
     let path = path(settings)?;
-    if path.exists() {
-        bail!("{} is there already: --wallet names another", path.display());
-    }
-    Ok(path)
+    if path.exists() { Err(is_there(&path)) } else { Ok(path) }
+}
+
+fn is_there(path: &Path) -> anyhow::Error {
+    anyhow!("{} is there already: --wallet names another", path.display())
 }
 
 fn keystore(path: &Path) -> anyhow::Result<Value> {
@@ -235,7 +236,7 @@ fn decrypt(path: &Path, keystore: &Value, password: &str) -> anyhow::Result<Priv
     })
 }
 
-/// Writes the key, encrypted, whole or not at all.
+/// Writes the key, encrypted, whole or not at all. It takes the place of no other one.
 fn keep(path: &Path, key: &PrivateKeySigner, password: &str) -> anyhow::Result<()> {
     let folder = path.parent().context("a file is in a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -244,8 +245,11 @@ fn keep(path: &Path, key: &PrivateKeySigner, password: &str) -> anyhow::Result<(
         .map_err(|error| anyhow!("cannot encrypt the key: {error}"))?;
     let mut keystore: Value = serde_json::from_slice(&std::fs::read(making.path().join("keystore"))?)?;
     keystore["address"] = json!(alloy::hex::encode(key.address()));
-    atomic_file::replace(path, |file| file.write_all(keystore.to_string().as_bytes()))
-        .with_context(|| format!("cannot write {}", path.display()))
+    match atomic_file::make(path, |file| file.write_all(keystore.to_string().as_bytes())) {
+        // Another command made one meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(is_there(path)),
+        kept => kept.with_context(|| format!("cannot write {}", path.display())),
+    }
 }
 
 fn password(settings: &Settings, is_new: bool) -> anyhow::Result<String> {
@@ -282,6 +286,19 @@ mod tests {
         assert_eq!(decrypt(&path, &keystore, "right").expect("decrypted"), key);
         let wrong = decrypt(&path, &keystore, "wrong").expect_err("refused").to_string();
         assert!(wrong.contains("the password is wrong"), "{wrong}");
+        let files = std::fs::read_dir(folder.path().join("wallets")).expect("a folder").count();
+        assert_eq!(files, 1, "nothing else is left");
+    }
+
+    #[test]
+    fn of_two_commands_that_keep_a_key_under_one_name_the_second_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("wallets/default.json");
+        let first = PrivateKeySigner::random();
+        keep(&path, &first, "right").expect("kept");
+        let told = keep(&path, &PrivateKeySigner::random(), "right").expect_err("refused").to_string();
+        assert!(told.contains("is there already"), "{told}");
+        assert_eq!(decrypt(&path, &keystore(&path).expect("a keystore"), "right").expect("decrypted"), first);
         let files = std::fs::read_dir(folder.path().join("wallets")).expect("a folder").count();
         assert_eq!(files, 1, "nothing else is left");
     }

@@ -146,6 +146,8 @@ pub fn run_market(workspace: &Workspace, before: &Before<'_>) -> Result<()> {
     let begun = Instant::now();
     sponsor.says("fedmkt", &offer)?;
     println!("{}", client.says("fedmkt", &["job", "list"])?);
+    // Programs that are not to ask need to know who may rule over a bond.
+    client.says("fedmkt", &["config", "set", "arbitrators", committee])?;
     let grant = format!("data={}", before.data.display());
     let out = before.folder.join("client/paid-out");
     let out = out.to_str().context("the demo's folder has a name in UTF-8")?;
@@ -176,6 +178,7 @@ pub fn run_market(workspace: &Workspace, before: &Before<'_>) -> Result<()> {
     sponsor.says("fedmkt", &[&offer[..], &["--again"]].concat())?;
     let archive = before.folder.join("job.car");
     cheat.says("fedmkt", &["store", "import", archive.to_str().context("a name in UTF-8")?])?;
+    cheat.says("fedmkt", &["config", "set", "arbitrators", committee])?;
     let work = [before.job, "--grant", &grant, "--out", "-", "--accept", "--yes", "--json"];
     let out = before.folder.join("cheat/out");
     let work = work.map(|word| if word == "-" { out.to_str().unwrap_or(word) } else { word });

@@ -1,7 +1,8 @@
 //! Programs that are killed, a network that loses and repeats, a chain that goes back.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use alloy::primitives::{Address, U256};
 use fedmkt_market::records::Records;
 use serde_json::{Value, json};
 
-use crate::devnet::Devnet;
+use crate::devnet::{Devnet, program};
 use crate::disputes::Program;
 use crate::party::{Done, FUNDS, Party, TOKEN, killed_after};
 use crate::proxy::Proxy;
@@ -20,6 +21,15 @@ use crate::proxy::Proxy;
 fn killed(mut command: impl FnMut() -> Command, pauses: impl IntoIterator<Item = u64>) -> Done {
     let killed = pauses.into_iter().find_map(|pause| killed_after(command(), pause));
     killed.unwrap_or_else(|| command().output().expect("it runs").into())
+}
+
+/// Has `fedmkt-run` start a shell script instead of `fedmkt`, which is `$fedmkt` in there.
+fn instead_of_fedmkt(party: &mut Party, script: &str) {
+    let path = party.path("instead");
+    let text = format!("#!/bin/sh\nfedmkt='{}'\n{script}\n", program("fedmkt").display());
+    fs::write(&path, text).expect("a file");
+    fs::set_permissions(&path, Permissions::from_mode(0o700)).expect("set");
+    party.set("FEDMKT_PROGRAM", path.display().to_string());
 }
 
 /// Times at which a command is met, in milliseconds: others in every run, told if the test fails.
@@ -232,17 +242,120 @@ fn what_a_node_has_refused_is_sent_again_with_the_usual_fees() {
 }
 
 #[test]
+fn what_a_node_has_is_not_refused_in_whatever_words_it_says_so() {
+    let Some(net) = Devnet::start("a node with other words") else { return };
+    let mut party = Party::new(&net);
+    let repeating = Proxy::answering(&net.address, |request, honest| {
+        let answer = honest();
+        match request["method"] == "eth_sendRawTransaction" {
+            // As if it had got it before.
+            true => json!({
+                "jsonrpc": "2.0", "id": request["id"],
+                "error": { "code": -32000, "message": "existing tx with same hash" },
+            }),
+            false => answer,
+        }
+    });
+    party.rpc = repeating.url();
+    let program = Program::of(&party, &net);
+    let token = net.token.parse().expect("an address");
+    let call = program.chain.token_contract(token).approve(Address::repeat_byte(7), U256::ONE).calldata().to_vec();
+    assert!(program.sender().send("something", token, call).expect("sent").status());
+    assert_eq!(net.nonce(&party.account), 1);
+}
+
+#[test]
+fn a_deed_that_is_kept_is_done_once_until_it_is_forgotten() {
+    let Some(net) = Devnet::start("a deed that is kept") else { return };
+    let party = Party::new(&net);
+    let program = Program::of(&party, &net);
+    let token = net.token.parse().expect("an address");
+    let contract = program.chain.token_contract(token);
+    let call = |units: u64| contract.approve(Address::repeat_byte(7), U256::from(units)).calldata().to_vec();
+    let keep = || program.sender().send_and_keep("first", token, call(1)).expect("sent").transaction_hash;
+    let before = net.ask("evm_snapshot", json!([]));
+    let first = keep();
+    // As after a kill before it was written down that it is done.
+    assert_eq!(keep(), first);
+    program.sender().send("second", token, call(2)).expect("sent");
+    assert_eq!((keep(), net.nonce(&party.account)), (first, 2));
+    assert_eq!(net.ask("evm_revert", json!([before])), true);
+    assert_eq!(net.nonce(&party.account), 0, "the chain forgot both");
+    keep();
+    assert_eq!(net.nonce(&party.account), 1, "it is done again");
+    keep();
+    assert_eq!(net.nonce(&party.account), 1, "once");
+    program.sender().forget("first").expect("forgotten");
+    keep();
+    assert_eq!(net.nonce(&party.account), 2, "another deed of the same name");
+}
+
+#[test]
+fn data_that_changes_after_the_bond_is_not_trained_on_and_takes_no_second_bond() {
+    let Some(net) = Devnet::start("data that changes") else { return };
+    let (sponsor, mut client) = (Party::new(&net), Party::new(&net));
+    let cid = sponsor.publish(|_| {});
+    sponsor.post(&net, &cid, 2, "100").text();
+    client.write_data(1);
+    sponsor.hand(&cid, &client);
+    let write = |digit| format!("printf {digit} | dd of=data/table.csv conv=notrunc status=none");
+    instead_of_fedmkt(&mut client, &format!("{} && \"$fedmkt\" \"$@\" && {}", write(8), write(9)));
+    let work = |client: &Party| Done::from(client.work(&cid).output().expect("fedmkt-run runs"));
+    work(&client).fails(4, "data changed after slot");
+    assert!(!client.path("home/runs").exists(), "nothing was trained");
+    assert_eq!(net.tokens(&client.account), FUNDS - 100 * TOKEN, "one bond");
+
+    client.set("FEDMKT_PROGRAM", program("fedmkt").display().to_string());
+    work(&client).fails(8, "on other data than data is now");
+    assert_eq!(net.tokens(&client.account), FUNDS - 100 * TOKEN, "one bond");
+    let again = client.fedmkt(&["accept", &cid, "--grant", "data=data", "--yes", "--json", "--again"]).json();
+    assert_eq!(net.tokens(&client.account), FUNDS - 200 * TOKEN, "another one, as it was wanted");
+
+    let mut table = fs::read(client.path("data/table.csv")).expect("a file");
+    table[0] = b'8';
+    fs::write(client.path("data/table.csv"), table).expect("a file");
+    let done = work(&client).json();
+    assert_eq!(done["status"], "done");
+    assert_ne!(done["submission"]["slot"], again["slot"], "it is that of the data which is back");
+    assert_eq!(net.tokens(&client.account), FUNDS - 200 * TOKEN);
+}
+
+#[test]
+fn ctrl_c_while_results_are_submitted_ends_with_130_and_the_same_command_goes_on() {
+    let Some(net) = Devnet::start("Ctrl-C after training") else { return };
+    let (sponsor, mut client) = (Party::new(&net), Party::new(&net));
+    let cid = sponsor.publish(|_| {});
+    sponsor.post(&net, &cid, 1, "100").text();
+    client.write_data(1);
+    sponsor.hand(&cid, &client);
+    // At a terminal it meets both programs.
+    let script = "case \" $* \" in *' submit '*) kill -INT $PPID; sleep 1; exit 1;; esac\nexec \"$fedmkt\" \"$@\"";
+    instead_of_fedmkt(&mut client, script);
+    let interrupted = Done::from(client.work(&cid).output().expect("fedmkt-run runs"));
+    interrupted.fails(130, "the same command goes on");
+    assert_eq!(client.fedmkt(&["status", "--json"]).json()[0]["state"], "accepted", "nothing was submitted");
+    client.set("FEDMKT_PROGRAM", program("fedmkt").display().to_string());
+    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
+    assert!(done["submission"]["slot"].is_string(), "{done}");
+}
+
+#[test]
 fn the_journal_is_free_while_a_person_is_waited_for() {
     let Some(net) = Devnet::start("a slow person") else { return };
+    // So that the run's id is fixed on the chain as well, however fast blocks have come.
+    net.forget_old_blocks();
     let mut sponsor = Party::new(&net);
     let cid = sponsor.publish(|_| {});
     let (job, other) = (sponsor.post(&net, &cid, 1, "1").text().to_owned(), sponsor.publish(|job| job.name.push('2')));
+    // Something to claim.
+    let third = sponsor.publish(|job| job.name.push('3'));
+    let cancelled = sponsor.post(&net, &third, 1, "1").text().to_owned();
+    sponsor.fedmkt(&["job", "cancel", &cancelled]).text();
     sponsor.write_data(1);
     let slow = sponsor.path("slow");
     assert!(Command::new("mkfifo").arg(&slow).status().expect("mkfifo runs").success());
     sponsor.set("FEDMKT_WALLET_PASSWORD_FILE", slow.display().to_string());
-    let accept = sponsor.command("fedmkt", &["accept", &job, "--grant", "data=data", "--yes"]);
-    for mut command in [sponsor.post_command(&net, &other, 1, "1", &[]), accept] {
+    let waits = |mut command: Command| {
         let waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         // Opened when the program asks.
         let mut password = OpenOptions::new().write(true).open(&slow).expect("a pipe");
@@ -250,7 +363,17 @@ fn the_journal_is_free_while_a_person_is_waited_for() {
         password.write_all(b"correct horse\n").expect("written");
         drop((password, journal.expect("nobody has it open")));
         assert!(!Done::from(waiting.wait_with_output().expect("it ended")).text().is_empty());
-    }
+    };
+    waits(sponsor.post_command(&net, &other, 1, "1", &[]));
+    waits(sponsor.command("fedmkt", &["claim"]));
+    let accept = || sponsor.command("fedmkt", &["accept", &job, "--grant", "data=data", "--yes"]);
+    let before = net.ask("evm_snapshot", json!([]));
+    waits(accept());
+    // Gone on with, after the chain forgot it.
+    assert_eq!(net.ask("evm_revert", json!([before])), true);
+    waits(accept());
+    // Where nothing is left to do nobody is asked.
+    Done::from(accept().env("FEDMKT_WALLET_PASSWORD_FILE", "nowhere").output().expect("fedmkt runs")).text();
 }
 
 #[test]

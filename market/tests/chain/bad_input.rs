@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use alloy::primitives::{B256, U256};
+use alloy::primitives::{Address, B256, U256};
 use fedmkt_contracts::terms;
 use fedmkt_market::board::Board;
 use fedmkt_market::send::pay;
@@ -63,6 +63,20 @@ fn what_is_wrong_is_told_and_nothing_is_sent() {
     poor.fedmkt(&["accept", unknown, "--grant", "data=data", "--yes"]).fails(3, "nobody has posted");
     poor.fedmkt(&["submit", &format!("0x{}", "00".repeat(32))]).fails(3, "was not accepted from here");
 
+    // Who rules, and in what time.
+    let mut wary = Party::new(&net);
+    wary.write_data(1);
+    sponsor.hand(&cid, &wary);
+    wary.set("FEDMKT_ARBITRATORS", net.token.clone());
+    let [token, committee] = [&net.token, &net.committee].map(|text| text.parse::<Address>().expect("an address"));
+    let both = format!("config set arbitrators {token},{committee}");
+    wary.fedmkt(&accept).fails(3, &both);
+    wary.set("FEDMKT_ARBITRATORS", net.committee.clone());
+    wary.set("FEDMKT_LEAST_MOVE_TIME", "7200".into());
+    wary.fedmkt(&accept).fails(3, "you would have 1h for a move, less than your `least-move-time`, 2h");
+    wary.fedmkt(&["config", "set", "arbitrators", "0x12"]).fails(3, "is no value of arbitrators");
+    assert_eq!((net.tokens(&wary.account), net.nonce(&wary.account)), (FUNDS, 0));
+
     // Wallets.
     fs::write(poor.path("wrong"), "wrong\n").expect("a file");
     let rich = Party::new(&net);
@@ -121,6 +135,13 @@ fn settings_say_where_they_come_from() {
         (shown["rpc"]["value"].as_str(), shown["rpc"]["from"].as_str()),
         (Some("http://flag"), Some("the command line"))
     );
+    for listed in [&["config", "--json"][..], &["config"]] {
+        let listed = party.fedmkt(&[listed, &["--rpc", "http://user:secret@flag/secret"]].concat());
+        assert!(listed.text().contains("http://flag/...") && !listed.stdout.contains("secret"), "{}", listed.stdout);
+    }
+    let wrong = party.fedmkt(&["config", "set", "rpc", "http://user:secret@two words"]);
+    wrong.fails(3, "is no value of rpc");
+    assert!(!wrong.stderr.contains("secret"), "{}", wrong.stderr);
     assert_eq!(shown["chain-id"]["from"], "FEDMKT_CHAIN_ID");
     assert!(shown["wallet"]["from"].as_str().is_some_and(|from| from.ends_with("config.toml")));
     assert_eq!(shown["from-block"]["from"], "default");

@@ -346,8 +346,8 @@ fn results_that_cannot_be_had_cost_the_client_its_bond_and_such_a_lie_the_challe
     let told = scene.defend();
     assert!(told.stderr.contains("does not say that you are right"), "{}", told.stderr);
     assert_eq!(challenger.fedmkt(&["challenge", "conclude", &again]).text(), "won");
-    let left = FEE + BOND - COMPENSATION;
-    scene.settle(FUNDS - BOND + COMPENSATION, FUNDS - CHALLENGE_BOND + COMPENSATION, FUNDS, left);
+    // Nobody earns by files that were there when they were looked for.
+    scene.settle(FUNDS - BOND, FUNDS - CHALLENGE_BOND + COMPENSATION, FUNDS, FEE + BOND);
 }
 
 #[test]
@@ -370,6 +370,19 @@ fn two_challenges_are_answered_though_the_receipt_is_lost() {
     let capsules = client.path("home/capsules");
     std::fs::rename(&capsules, client.path("elsewhere")).expect("moved");
     scene.defend().fails(1, "is damaged or gone");
+    // What fails is tried again and again, and told once.
+    let mut trying = client.command("fedmkt", &["defend"]);
+    let mut trying = trying.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut told = BufReader::new(trying.stderr.take().expect("piped")).lines().map(|line| line.expect("text"));
+    let (mut failures, mut reasons) = (0, 0);
+    while failures < 3 * ids.len() {
+        let line = told.next().expect("it does not end");
+        failures += usize::from(line.contains("is damaged or gone"));
+        reasons += usize::from(line.starts_with("challenge "));
+    }
+    trying.kill().expect("killed");
+    trying.wait().expect("ended");
+    assert_eq!(reasons, ids.len());
     std::fs::rename(client.path("elsewhere"), &capsules).expect("moved back");
     let said = scene.defend();
     assert_eq!(said.text().matches(r#""event":"leaves""#).count(), 2, "{}", said.stderr);
@@ -379,6 +392,21 @@ fn two_challenges_are_answered_though_the_receipt_is_lost() {
     assert_eq!(scene.defend().text().matches(r#""event":"concluded""#).count(), 2);
     let spent = REWARD + CHALLENGE_BOND;
     scene.settle(FUNDS + REWARD + 2 * COMPENSATION, FUNDS - CHALLENGE_BOND, FUNDS - spent, 2 * FEE);
+}
+
+#[test]
+fn a_client_defends_itself_from_a_backup_that_was_restored_elsewhere() {
+    let Some(mut scene) = Scene::begin("a restored home") else { return };
+    let slot = scene.slot.to_string();
+    scene.client.fedmkt(&["backup", "restored"]).text();
+    std::fs::remove_dir_all(scene.client.path("home")).expect("a home");
+    scene.client.set("FEDMKT_HOME", scene.client.path("restored").display().to_string());
+    let cid = scene.sponsor.fedmkt(&["job", "show", &scene.job, "--json"]).json()["cid"].clone();
+    scene.sponsor.hand(cid.as_str().expect("a CID"), &scene.client);
+    scene.challenger.fedmkt(&["challenge", "open", &slot, "--yes"]).text();
+    let said = scene.defend();
+    assert!(said.text().contains(r#""event":"leaves""#), "{}", said.stderr);
+    assert!(said.stderr.contains("Computing the leaves"), "there was no receipt: {}", said.stderr);
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::time::Duration;
 use alloy::primitives::{B256, U256};
 use fedmkt_core::manifest::{Audit, Disclosure};
 use fedmkt_market::board::Board;
+use fedmkt_market::journal::Taken;
+use fedmkt_market::records::Records;
 use fedmkt_market::send::allow;
 use serde_json::{Value, json};
 
@@ -187,6 +189,34 @@ fn an_audited_client_discloses_and_is_paid() {
     client.fedmkt(&["claim"]).text();
     assert_eq!(net.tokens(&client.account), FUNDS + 100 * TOKEN);
     assert_eq!(count(&sponsor, &job), 1);
+}
+
+#[test]
+fn a_client_whose_home_was_moved_discloses_from_there() {
+    let Some(net) = Devnet::start("a home that was moved") else { return };
+    let (sponsor, mut client) = (Party::new(&net), Party::new(&net));
+    let (_, auditor) = key();
+    let cid = sponsor.publish(|manifest| {
+        manifest.disclosure = Disclosure::Audited(Audit { auditors: vec![auditor], per_million: 1_000_000 });
+    });
+    sponsor.post_with(&net, &cid, 1, "100", &["--auditor", &sponsor.account]).text();
+    client.write_data(1);
+    sponsor.hand(&cid, &client);
+    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
+    let slot = done["submission"]["slot"].as_str().expect("a slot").to_owned();
+    net.wait(3601);
+    client.fedmkt(&["claim"]).fails(1, "drawn for an audit");
+    let moved = client.path("moved");
+    fs::rename(client.path("home"), &moved).expect("moved");
+    client.set("FEDMKT_HOME", moved.display().to_string());
+    client.fedmkt(&["disclose", &slot, "--yes"]).text();
+    assert_eq!(client.fedmkt(&["status", "--json"]).json()[0]["state"], "submitted");
+
+    // From now on it is known to be there.
+    client.fedmkt(&["accept", &cid, "--grant", "data=data", "--yes"]).text();
+    let journal = Records::open(&moved.join("journal.redb")).expect("a journal");
+    let taken: Vec<(String, Taken)> = journal.all("slot/").expect("records");
+    assert!(taken[0].1.capsule.starts_with(moved.to_str().expect("a path")), "{}", taken[0].1.capsule);
 }
 
 #[test]

@@ -85,6 +85,7 @@ impl Party {
             ("FEDMKT_CHAIN_ID", "31337".to_owned()),
             ("FEDMKT_MARKET", net.market.clone()),
             ("FEDMKT_CONFIRMATIONS", "1".to_owned()),
+            ("FEDMKT_ARBITRATORS", net.committee.clone()),
         ];
         let mut party = Self { folder, account: String::new(), rpc: net.url(), settings };
         party.write_identity();

@@ -73,7 +73,11 @@ impl Watcher<'_> {
             tracing::warn!(slot = %id, "not challenged: the bond is {bond}, of {token}: the policy does not allow it");
             return Ok(());
         }
-        if let Err(why) = self.place.policy.trusts(job.terms.arbitrator) {
+        let (policy, terms) = (&self.place.policy, &job.terms);
+        // Files that are missing or wrong are for the arbitrator: the challenger has no move to make.
+        let has_moves = kind == Kind::Step;
+        let has_time = if has_moves { policy.has_time_for_moves(terms.moveTime) } else { Ok(()) };
+        if let Err(why) = policy.trusts(terms.arbitrator).and(has_time) {
             return self.note_untrusted(slot, "not challenged", &why);
         }
         let name = format!("challenge {id} {kind}");

@@ -9,6 +9,7 @@
 //!
 //! [challenge]
 //! arbitrators = ["0x.."]  # by whose ruling a bond may be lost, besides the committees below; under others none is put up
+//! least-move-time = 3600  # seconds that a job must give for a move: no bond is put up where there may be less than it takes
 //! most-bond = "5000"      # what may be put up for one challenge, in the smallest unit of these tokens
 //! withheld-after = 21600  # seconds that results which nobody has are looked for before that is challenged
 //!
@@ -93,6 +94,9 @@ pub struct Challenge {
     /// Arbitrators by whose ruling a bond may be lost, besides the committees that this verifier is a member of. A job names
     /// its arbitrator: whoever posts it could name one that takes every bond.
     pub arbitrators: Vec<Address>,
+    /// Seconds that a job must give for a move. Whoever posts it could give less than anybody needs to make a segment again and
+    /// to send what was found: silence loses the bond.
+    pub least_move_time: u64,
     /// The highest bond, in the token's smallest unit; none if it is absent.
     pub most_bond: Option<String>,
     /// Seconds that results which nobody has are looked for before that is challenged.
@@ -101,7 +105,13 @@ pub struct Challenge {
 
 impl Default for Challenge {
     fn default() -> Self {
-        Self { enabled: true, arbitrators: Vec::new(), most_bond: None, withheld_after: 6 * 3600 }
+        Self {
+            enabled: true,
+            arbitrators: Vec::new(),
+            least_move_time: 3600,
+            most_bond: None,
+            withheld_after: 6 * 3600,
+        }
     }
 }
 
@@ -251,6 +261,21 @@ impl Policy {
         ))
     }
 
+    /// Whether there is time for the moves of a challenge; if not, why.
+    ///
+    /// # Errors
+    /// With a sentence that says what to set.
+    pub fn has_time_for_moves(&self, move_time: u32) -> Result<(), String> {
+        let least = self.challenge.least_move_time;
+        if u64::from(move_time) >= least {
+            return Ok(());
+        }
+        Err(format!(
+            "its job gives {move_time} s for a move, less than challenge.least-move-time in the policy, {least} s: whoever is \
+             later loses the bond"
+        ))
+    }
+
     /// Whether there is an arbitrator that it trusts.
     pub fn trusts_somebody(&self) -> bool {
         !self.challenge.arbitrators.is_empty() || !self.committee.contracts.is_empty()
@@ -299,7 +324,7 @@ mod tests {
         let job = B256::repeat_byte(7);
         let policy = read(&format!(
             "[check]\nshare = 0.25\ntokens = [\"{TOKEN}\"]\nleast-reward = \"1000\"\njobs = [\"{job}\"]\n\
-             [challenge]\narbitrators = [\"{ARBITRATOR}\"]\nmost-bond = \"5000\"\nwithheld-after = 60\n\
+             [challenge]\narbitrators = [\"{ARBITRATOR}\"]\nleast-move-time = 7\nmost-bond = \"5000\"\nwithheld-after = 60\n\
              [audit]\nrequest-share = 1.0\nmost-bond = \"70\"\n\
              [committee]\ncontracts = [\"0x5FbDB2315678afecb367f032d93F642f64180aa3\"]\nengine = \"qemu\"\n\
              [limits]\nat-once = 2\nmost-bytes = 1000000000\ndisk-bytes = 20000000000\n"
@@ -314,6 +339,9 @@ mod tests {
         }
         let refused = policy.trusts(TOKEN).expect_err("nobody has named it");
         assert!(refused.contains("challenge.arbitrators") && refused.contains(&TOKEN.to_string()), "{refused}");
+        policy.has_time_for_moves(7).expect("as much as it wants");
+        let refused = policy.has_time_for_moves(6).expect_err("too little");
+        assert!(refused.contains("gives 6 s") && refused.contains("least-move-time"), "{refused}");
         assert!(policy.trusts_somebody() && !Policy::default().trusts_somebody());
         let asks = |token, bond| policy.asks_for_audit(&B256::ZERO, B256::ZERO, token, bond);
         assert!(asks(TOKEN, 70) && !asks(TOKEN, 71) && !asks(Address::ZERO, 1));

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use fedmkt_contracts::committee::Committee::Member;
+use fedmkt_market::records::Records;
+use serde_json::Value;
 
 use crate::net::{FUNDS, Net, Party};
 use crate::until;
@@ -49,4 +51,9 @@ fn nothing_is_put_up_or_taken_back_twice_by_a_command_that_is_killed_and_run_aga
     killed_when(&withdraw, &|member| member.leaving == 300);
     assert!(ends(&withdraw));
     assert_eq!((now().stake, now().seats, now().leaving), (3200, 0, 300));
+    // What is written down as done is forgotten; what was not gone on with is the third change.
+    let journal = Records::open(&member.home().join("watch/journal.redb")).expect("a journal");
+    let left: Vec<(String, Value)> = journal.all("transaction/").expect("records");
+    let left: Vec<String> = left.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(left, [format!("transaction/deposit {committee} 2.0")]);
 }

@@ -1,4 +1,7 @@
-//! Arbitrators that nobody knows: whoever posts a job could name one that takes the bond of every challenge.
+//! Jobs in which every challenger would lose its bond: whoever posts one could name an arbitrator that takes it, or leave too
+//! little time for a move.
+
+use fedmkt_contracts::dev::MOVE_TIME;
 
 use crate::lies::{Dice, Liar, Setting};
 use crate::net::{FUNDS, Net};
@@ -6,13 +9,15 @@ use crate::until;
 use crate::verifier::Verifier;
 
 #[test]
-fn no_bond_is_put_up_under_an_arbitrator_that_the_policy_does_not_name() {
+fn no_bond_is_put_up_under_an_arbitrator_that_the_policy_does_not_name_or_without_time_for_moves() {
     let Some(net) = Net::start("an unknown arbitrator", 1) else { return };
     let mut setting = Setting::new();
     let store = setting.store().folder().to_owned();
     let job = net.post(&setting, 2);
     let policy = |arbitrators: &str| format!("[challenge]\narbitrators = [{arbitrators}]\n[limits]\nat-once = 2\n");
     let mut wary = Verifier::new(&net, &store, &policy(""));
+    let slow = format!("[challenge]\nleast-move-time = {}\n[limits]\nat-once = 2\n", MOVE_TIME + 1);
+    let mut slow = Verifier::new(&net, &store, &slow);
     let mut other = Verifier::new(&net, &store, &policy(&format!("\"{}\"", net.token)));
     let lies = [1, 2].map(|number| {
         let accepted = net.accept(job, &mut setting, number);
@@ -22,16 +27,20 @@ fn no_bond_is_put_up_under_an_arbitrator_that_the_policy_does_not_name() {
     });
     wary.start();
     other.start();
-    for verifier in [&wary, &other] {
+    slow.start();
+    let all = [(&wary, "challenge.arbitrators"), (&other, "challenge.arbitrators"), (&slow, "least-move-time")];
+    for (verifier, setting) in all {
         for taken in &lies {
             until("the lie is found", || verifier.finding(taken.slot)["finding"] == "differs");
         }
-        until("it is told", || verifier.noted("challenge.arbitrators") > 0);
+        until("it is told", || verifier.noted(setting) > 0);
+    }
+    for verifier in [&wary, &other] {
         assert!(verifier.log().contains(&net.committee.to_string()), "it is said whom the job names");
     }
     net.wait_for_blocks(10);
-    for verifier in [&wary, &other] {
-        assert_eq!(verifier.noted("challenge.arbitrators"), 1, "once for a job");
+    for (verifier, setting) in all {
+        assert_eq!(verifier.noted(setting), 1, "once for a job");
         for taken in &lies {
             assert_eq!(net.challenge_of(taken.slot, verifier.account), None);
         }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use alloy::primitives::{Address, B256};
 use alloy::signers::k256::elliptic_curve::rand_core::OsRng;
 use alloy::signers::local::PrivateKeySigner;
+use fedmkt_contracts::dev::MOVE_TIME;
 use fedmkt_store::{Endpoint, FolderStore};
 use fedmkt_test_kit::gateway::Gateway;
 use serde_json::{Value, json};
@@ -38,6 +39,8 @@ pub fn party(net: &Net, folder: &Path) -> (Address, Vec<(&'static str, String)>)
         ("FEDMKT_CHAIN_ID", "31337".into()),
         ("FEDMKT_MARKET", net.market.to_string()),
         ("FEDMKT_CONFIRMATIONS", "1".into()),
+        ("FEDMKT_ARBITRATORS", net.committee.to_string()),
+        ("FEDMKT_LEAST_MOVE_TIME", MOVE_TIME.to_string()),
         ("FEDMKT_PASSPHRASE_FILE", password.display().to_string()),
         ("FEDMKT_WALLET_PASSWORD_FILE", password.display().to_string()),
     ];
@@ -59,13 +62,14 @@ pub struct Verifier {
 
 impl Verifier {
     /// A verifier that has coins and tokens, gets blocks from this folder, and goes by this policy. It trusts the committee,
-    /// unless the policy says whom.
+    /// unless the policy says whom, and is quick.
     pub fn new(net: &Net, store: &Path, policy: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (account, settings) = party(net, folder.path());
         let mut policy: Table = policy.parse().expect("a policy");
         let challenge = policy.entry("challenge").or_insert(Table::new().into()).as_table_mut().expect("a part");
         challenge.entry("arbitrators").or_insert(vec![net.committee.to_string()].into());
+        challenge.entry("least-move-time").or_insert(1.into());
         fs::write(folder.path().join("policy.toml"), policy.to_string()).expect("a file");
         Self { folder, account, settings, store: store.to_owned(), process: None }
     }

@@ -62,18 +62,19 @@ pub fn run(backup: &Backup, settings: &Settings, store: &FolderStore, out: &mut 
                 lost_files.push((taken.slot, file.clone()));
             }
         }
-        let capsule = PathBuf::from(&taken.capsule);
+        let capsule = taken.capsule_file(&settings.home);
         let Some(name) = capsule.file_name() else { continue };
         if capsule.is_file() {
             copy(&capsule, &making.path().join("capsules").join(name))?;
         } else {
-            lost.push(taken.capsule);
+            lost.push(capsule);
         }
     }
     fs::rename(making.path(), folder).with_context(|| format!("cannot make {}", folder.display()))?;
     // The folder has another name now, and stays.
     let _ = making.keep();
     for capsule in lost {
+        let capsule = capsule.display();
         note(&format!("warning: the capsule {capsule} is gone: it can be packed again from the same data"));
     }
     for (slot, file) in lost_files {

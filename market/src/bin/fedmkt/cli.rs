@@ -37,9 +37,10 @@ Exit codes:
 Those of exec are the program's; its help tells more.
 
 Environment:
-  FEDMKT_HOME  folder of fedmkt's files; ~/.fedmkt if it is not set. The store is in its subfolder store.
+  FEDMKT_HOME  folder of fedmkt's files and of nothing else; ~/.fedmkt if it is not set. The store is in its subfolder store.
   FEDMKT_IPFS, FEDMKT_GATEWAYS  as --ipfs and --gateway, several gateways separated by commas
   FEDMKT_WALLET_PASSWORD_FILE  a file with the wallet's password
+  FEDMKT_PASSPHRASE_FILE  a file with the passphrase of your identity, for accept
   Settings of the market have variables of their own: see `fedmkt config`.";
 
 /// Make, look into and keep training jobs.
@@ -146,7 +147,7 @@ Examples:
 
 A job file:
   name = \"my-trainer\"
-  description = \"What is trained, and what for.\"
+  description = \"What is trained, and what for.\"  # optional
   trainer = \"my-trainer.wasm\"            # paths are relative to this file
   model = \"initial.safetensors\"          # a file or a folder
   arguments = []                         # optional
@@ -155,14 +156,14 @@ A job file:
   name = \"data\"                          # as in --grant data=DIR
   format = \"csv\"
   columns = [\"age\", \"outcome\"]           # optional
-  least-rows = 100
+  least-rows = 100                       # optional
   most-bytes = 16777216
   [limits]
   memory = 67108864                      # bytes
   steps = 1000
   output = 1048576                       # bytes
-  scratch = 0                            # bytes
-  open-files = 16
+  scratch = 0                            # bytes; optional
+  open-files = 16                        # optional
   step-seconds = 60
   [[results]]
   name = \"weights.safetensors\"
@@ -170,7 +171,7 @@ A job file:
   [machine]
   class = \"S\"                            # S, M or L
   [disclosure]
-  kind = \"open\"                          # open, audited (with auditors, per-million) or private")]
+  kind = \"open\"                          # open, private, or audited: with auditors, and per-million (else 100000)")]
 pub struct Publish {
     /// The job file
     #[arg(value_name = "JOB.toml")]

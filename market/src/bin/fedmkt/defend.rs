@@ -4,7 +4,7 @@
 //! and started again at any moment. Leaves that are not in the receipt are computed by another process of this program,
 //! which has no key, and kept in the journal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::mpsc::{self, Receiver, Sender as Queue};
 use std::thread;
@@ -40,6 +40,9 @@ pub use leaves::Leaves;
 /// How long to wait before the chain is looked at again.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// The longest wait before something that failed is tried again.
+const MOST_PAUSE: Duration = Duration::from_secs(300);
+
 /// How long to wait before the contract is asked again whether slots stand as their events say.
 const ASK_AFTER: Duration = Duration::from_secs(30);
 
@@ -51,8 +54,8 @@ const SLOT_REFUTED: u8 = 8;
 ///
 /// Holds the audit lottery of a submission as soon as its randomness is there: later it draws for sure. When an audit is
 /// due, the data is disclosed, encrypted to the auditors of the job, as you have agreed to by accepting it.
-/// Looks at the chain again and again. Whoever is silent in a dispute loses it: let this run from submitting to the end of
-/// the window, or look with --once, more often than the job's time for a move.
+/// Looks at the chain again and again. Whoever is silent in a dispute loses it: let this run from submitting until
+/// it ends by itself, or look with --once, more often than the job's time for a move.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -61,6 +64,7 @@ Examples:
   fedmkt defend --once           # what is wanted now, for a timer
 
 It can be ended at any moment (Ctrl-C) and started again: nothing is sent twice.
+Where nobody can type, the wallet's password must come from --password-file or FEDMKT_WALLET_PASSWORD_FILE.
 Needs what the run left in the home: capsule, checkpoints, receipt. What cannot be found is computed again.
 Ends with exit code 1 when a submission was refuted, or, with --once, when something could not be done.")]
 pub struct Defend {
@@ -141,6 +145,7 @@ fn watch(
         uploads,
         handed_over: BTreeSet::new(),
         told: BTreeSet::new(),
+        failed: BTreeMap::new(),
         open: BTreeSet::new(),
         lost: false,
     };
@@ -221,6 +226,22 @@ fn is_over(board: &Board, id: &B256, sure: u64) -> bool {
     sure > until && !is_disputed && slot.disclose_until.is_none() && !work::wants_lottery(board, slot)
 }
 
+/// Something that failed when it was last tried.
+struct Failed {
+    /// When it is tried again, and how long after it failed that is.
+    again_at: Instant,
+    pause: Duration,
+    /// What a person was told.
+    said: String,
+}
+
+/// How long to wait before something that failed is tried again: twice as long as before, and at most an eighth of the time that
+/// is left for it, if it has a deadline.
+fn pause_after(before: Option<Duration>, left: Option<Duration>) -> Duration {
+    let most = left.map_or(MOST_PAUSE, |left| MOST_PAUSE.min(left / 8));
+    before.map_or(PAUSE, |before| before * 2).min(most).max(PAUSE)
+}
+
 struct Defence<'a> {
     settings: &'a Settings,
     store: &'a CachedStore,
@@ -234,6 +255,8 @@ struct Defence<'a> {
     handed_over: BTreeSet<Cid>,
     /// What a person was told already.
     told: BTreeSet<String>,
+    /// What failed, by what it is.
+    failed: BTreeMap<String, Failed>,
     /// Challenges that had not ended when they were last looked at.
     open: BTreeSet<B256>,
     /// Whether a submission was refuted.
@@ -244,20 +267,21 @@ impl Defence<'_> {
     /// Does what is wanted in all challenges of these slots, the most urgent first. Whether all could be done.
     fn answer_all(&mut self, board: &Board, slots: &[&Slot], now: u64, out: &mut dyn Write) -> bool {
         let (mut challenges, mut done) = (Vec::new(), true);
+        let start = Instant::now();
+        // What is over has no deadline.
+        let deadline = |until: u64| start.checked_add(Duration::from_secs(until.checked_sub(now)?));
         for slot in slots {
-            // What is drawn late is drawn for sure: nobody else may hold it in time.
-            if work::wants_lottery(board, slot)
-                && let Err(error) = self.hold_lottery(slot, out)
-            {
-                note(&format!("audit lottery of slot {}: {}", slot.id, sentence(&error)));
-                done = false;
+            // What is drawn late is drawn for sure: nobody else may hold it in time, and it is not put off.
+            if work::wants_lottery(board, slot) {
+                let what = format!("audit lottery of slot {}", slot.id);
+                done &= self.tries(what, Some(start), |defence| defence.hold_lottery(slot, out));
             }
             if let Some(until) = slot.disclose_until.filter(|_| slot.ending.is_none()) {
                 if now > until {
                     self.tell(&format!("Slot {}: the time to disclose has passed, anybody can end it.", slot.id));
-                } else if let Err(error) = self.disclose(slot, until, out) {
-                    note(&format!("audit of slot {}: {}", slot.id, sentence(&error)));
-                    done = false;
+                } else {
+                    let what = format!("audit of slot {}", slot.id);
+                    done &= self.tries(what, deadline(until), |defence| defence.disclose(slot, until, out));
                 }
             }
             // This program may have been ended between disclosing and the end of the upload.
@@ -294,12 +318,36 @@ impl Defence<'_> {
                 continue;
             }
             // What one challenge waits for is no reason to leave the others.
-            if let Err(error) = self.answer(board, slot, challenge, now, out) {
-                note(&format!("challenge {id}: {}", sentence(&error)));
-                done = false;
-            }
+            done &= self.tries(format!("challenge {id}"), deadline(challenge.deadline), |defence| {
+                defence.answer(board, slot, challenge, now, out)
+            });
         }
         done
+    }
+
+    /// Does something, unless it failed not long ago. Why it fails is said once, as long as that is the same. Whether it was
+    /// done.
+    fn tries(
+        &mut self,
+        what: String,
+        deadline: Option<Instant>,
+        act: impl FnOnce(&mut Self) -> anyhow::Result<()>,
+    ) -> bool {
+        if self.failed.get(&what).is_some_and(|failed| Instant::now() < failed.again_at) {
+            return false;
+        }
+        let done = act(self);
+        let before = self.failed.remove(&what);
+        let Err(error) = done else { return true };
+        let said = format!("{what}: {}", sentence(&error));
+        if before.as_ref().is_none_or(|before| before.said != said) {
+            note(&said);
+        }
+        let now = Instant::now();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+        let pause = pause_after(before.map(|before| before.pause), left);
+        self.failed.insert(what, Failed { again_at: now + pause, pause, said });
+        false
     }
 
     fn answer(
@@ -434,7 +482,7 @@ impl Defence<'_> {
     }
 
     /// The leaves of a level: from the receipt, from the journal, or computed.
-    fn leaves(&self, slot: &Slot, challenge: &Challenge, level: &Level) -> anyhow::Result<Vec<StateRoot>> {
+    fn leaves(&mut self, slot: &Slot, challenge: &Challenge, level: &Level) -> anyhow::Result<Vec<StateRoot>> {
         let journal = journal::open(self.settings)?;
         let taken = journal::written(&journal, slot.id)?;
         let run_id = taken.drawn.as_ref().context("the run has no id")?.run_id;
@@ -452,29 +500,27 @@ impl Defence<'_> {
         {
             return Ok(receipt.body.trace.segments);
         }
-        note(&format!(
+        self.tell(&format!(
             "Computing the leaves of steps {} to {} for challenge {}, which are wanted until {}.",
             level.first,
             level.first + level.steps - 1,
             challenge.id,
             utc(challenge.deadline)
         ));
-        let leaves = Leaves::of(&taken, run_id, level)?.ask(self.store.folder().folder())?;
+        let leaves = Leaves::of(&taken, &self.settings.home, run_id, level)?.ask(self.store.folder().folder())?;
         journal::open(self.settings)?.put(&name, &leaves)?;
         Ok(leaves)
     }
 
     /// Makes a move. The journal is open only meanwhile: other commands need it too.
     fn send(&mut self, make: impl FnOnce(&Sender<'_>) -> anyhow::Result<Moved>) -> anyhow::Result<Moved> {
-        let key = match &self.key {
-            Some(key) => key.clone(),
-            None => self.key.insert(wallet::open(self.settings)?).clone(),
-        };
-        if key.address() != self.client {
-            bail!("the wallet has another key than it says");
-        }
-        let journal = journal::open(self.settings)?;
-        make(&Sender { chain: self.chain, journal: &journal, key })
+        let client = self.client;
+        work::with_sender(self.settings, self.chain, &mut self.key, |sender| {
+            if sender.address() != client {
+                bail!("the wallet has another key than it says");
+            }
+            make(sender)
+        })
     }
 
     /// Says what has happened. That it cannot be written, whatever the reason, is none to be silent in a dispute.
@@ -499,6 +545,18 @@ mod tests {
     use fedmkt_market::board::Job;
 
     use super::*;
+
+    #[test]
+    fn what_fails_is_tried_again_ever_later_but_in_time() {
+        let waits = std::iter::successors(Some(PAUSE), |before| Some(pause_after(Some(*before), None)));
+        let waits: Vec<u64> = waits.map(|pause| pause.as_secs()).take(10).collect();
+        assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        let left = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(pause_after(None, left(3600)), PAUSE);
+        assert_eq!(pause_after(left(256), left(3600)), MOST_PAUSE);
+        assert_eq!(pause_after(left(256), left(80)), Duration::from_secs(10));
+        assert_eq!(pause_after(left(256), left(0)), PAUSE);
+    }
 
     #[test]
     fn a_slot_is_over_when_its_window_has_passed_for_sure_and_never_when_it_is_missing() {

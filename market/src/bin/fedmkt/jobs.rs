@@ -304,7 +304,13 @@ fn fetch(arguments: &Fetch, settings: &Settings, store: &CachedStore, out: &mut 
         Ok(results) => results,
         Err(error) if error.is::<NotWhatWasSubmitted>() => {
             note(&format!("error: {}", printable(&error.to_string())));
-            note(&format!("  do not approve slot {id}; it can be challenged until {}", utc(slot.challenge_until)));
+            note(&match identity {
+                None => format!("  do not approve slot {id}; it can be challenged until {}", utc(slot.challenge_until)),
+                Some(_) => format!(
+                    "  do not approve slot {id}. What is encrypted to you nobody else can compare, so a challenge of results would be \
+                     lost; whoever has the data can make the run again, and has its results"
+                ),
+            });
             return Err(Refused.into());
         }
         Err(error) => return Err(error),

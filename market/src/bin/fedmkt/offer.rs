@@ -81,7 +81,7 @@ pub struct Post {
     /// What a challenger puts up [default: compensation and fee]
     #[arg(long, value_name = "AMOUNT")]
     challenge_bond: Option<String>,
-    /// An auditor's account, for audited jobs; may be given several times
+    /// An auditor's account, for audited jobs: as many as the job names recipients; may be given several times
     #[arg(long = "auditor", value_name = "ADDRESS")]
     auditors: Vec<Address>,
     /// Offer another reward for a job that was posted before
@@ -295,5 +295,11 @@ pub fn describe(terms: &Terms, kind: &Amount, manifest: &Manifest) {
             terms.arbitrator,
             amount(terms.arbitrationFee)
         ));
+    }
+    if !terms.auditors.is_empty() {
+        note(
+            "  auditors   these accounts judge what is disclosed; the job names only their keys, so ask whose they are:",
+        );
+        terms.auditors.iter().for_each(|account| note(&format!("               {account}")));
     }
 }

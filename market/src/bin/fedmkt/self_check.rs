@@ -34,7 +34,7 @@ pub fn run(settings: &Settings, store: &FolderStore, receipt: &Cid, taken: &Take
     note(&format!("Before submitting, step {step} of {steps} is replayed in a machine."));
     let mut command = Command::new(program::find("fedmkt-verify", VARIABLE));
     command.args(["replay", &receipt.to_string(), "--step", &step.to_string(), "--engine", "machine"]);
-    command.arg("--capsule").arg(&taken.capsule).arg("--store").arg(store.folder());
+    command.arg("--capsule").arg(taken.capsule_file(&settings.home)).arg("--store").arg(store.folder());
     command.env("FEDMKT_HOME", settings.home.path()).stdin(Stdio::null()).stdout(Stdio::null());
     let name = command.get_program().display().to_string();
     let ended = command.status().with_context(|| {

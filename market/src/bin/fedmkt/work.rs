@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
@@ -33,7 +33,7 @@ use fedmkt_market::journal::{self, Drawn, Taken};
 use fedmkt_market::receipt::{Receipt, utc};
 use fedmkt_market::records::Records;
 use fedmkt_market::send::{Sender, fees, pay};
-use fedmkt_market::settings::Settings;
+use fedmkt_market::settings::{Arbitrators, Settings};
 use fedmkt_market::{submission, terminal, wallet};
 use fedmkt_runtime::consent::Consent;
 use fedmkt_runtime::grant::Grant;
@@ -56,6 +56,12 @@ const GAS: u64 = 350_000;
 
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// The most bytes of a header's `extraData` with which the market finds the field that comes after it.
+const MOST_EXTRA: usize = 55;
+
+/// How long a node may have no new block.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Take a slot of a job for your data: show what it may do and pays, put up the bond, and get the id of the run
 ///
 /// Nothing is accepted twice for the same data: the same command goes on where it was interrupted.
@@ -72,7 +78,7 @@ pub struct Accept {
     /// What the job may read: the name that the job gives it, and a folder or file
     #[arg(long, value_name = "NAME=PATH", value_parser = grant)]
     grant: (String, PathBuf),
-    /// Take another slot for the same data, after one has ended
+    /// Take another slot for the same data, after one has ended, or for other data while one waits for its results
     #[arg(long)]
     again: bool,
     /// Agree without being asked
@@ -187,6 +193,7 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &CachedStore, out:
         .with_context(|| format!("{} does not fit the job", path.display()))?;
     let data_root = B256::from(capsule.root.0);
     let blind_hash = B256::from(tree::keccak256(&inputs::blind(data.salt()).0).0);
+    let file = std::path::absolute(&capsule.path)?.display().to_string();
 
     let known = |journal: &Records| -> anyhow::Result<Option<Taken>> {
         let mut known: Vec<Taken> = taken(journal, &chain, client)?
@@ -200,8 +207,27 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &CachedStore, out:
     // The journal is not open while a person is asked: `fedmkt defend` needs it.
     let before = known(&journal::open(settings)?)?;
     let (fresh, key) = match before {
-        Some(_) => (None, None),
+        Some(taken) => {
+            let found = chain.call(chain.market().getSlot(taken.slot))?;
+            let signs = found.state == 0
+                || (found.state == ACCEPTED && found.flags & DRAWN == 0 && ends_late(&chain, &posted.terms)?);
+            (None, signs.then(|| wallet::open(settings)).transpose()?)
+        }
         None => {
+            // Else a folder that changes now and then would take a bond each time.
+            let other = board.slots_of(posted.id).find(|slot| {
+                let waits = slot.submission.is_none() && slot.ending.is_none() && slot.submit_until >= now;
+                slot.client == client && slot.data_root != data_root && waits
+            });
+            if let Some(slot) = other.filter(|_| !arguments.again) {
+                bail!(
+                    "slot {} of this job is yours and waits for its results until {}, on other data than {} is now: bring that \
+                     back, or put up another bond for what it is now by `fedmkt accept --again`",
+                    slot.id,
+                    utc(slot.submit_until),
+                    path.display()
+                );
+            }
             if !posted.is_open(now) {
                 bail!("job {} takes no more clients: its slots are taken, or its time has passed", posted.id);
             }
@@ -222,6 +248,14 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &CachedStore, out:
             ));
             describe_disputes(&posted.terms, job.manifest.limits.steps, price);
             note(&format!("  account    {client}\n"));
+            // Later the bond would be lost by it.
+            readable(&chain, BlockNumberOrTag::Latest)?;
+            for doubt in doubts(settings, &posted.terms)? {
+                if arguments.yes {
+                    bail!("not accepted unasked: {doubt}");
+                }
+                note(&format!("  warning    {doubt}\n"));
+            }
             terminal::agree(arguments.yes, "Accept, and put up the bond?")?;
             let mut nonce = B256::ZERO;
             getrandom::fill(&mut nonce.0).map_err(|error| anyhow!("the system gives no randomness: {error}"))?;
@@ -236,7 +270,7 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &CachedStore, out:
                 nonce,
                 data_root,
                 blind_hash,
-                capsule: capsule.path.display().to_string(),
+                capsule: file.clone(),
                 drawn: None,
                 receipt: None,
                 bundle: None,
@@ -247,12 +281,19 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &CachedStore, out:
     let journal = journal::open(settings)?;
     // Meanwhile the same command may have taken a slot elsewhere.
     let (mut taken, is_fresh) = match known(&journal)? {
-        Some(taken) => (taken, false),
+        Some(mut taken) => {
+            // The home may have been moved meanwhile, or the data packed anew.
+            if taken.capsule != file {
+                taken.capsule = file;
+                journal.put(&journal::name(taken.slot), &taken)?;
+            }
+            (taken, false)
+        }
         None => (fresh.context("the slot that was begun is no longer in the journal: run the command again")?, true),
     };
     let found = chain.call(chain.market().getSlot(taken.slot))?;
     if found.state == 0 {
-        let key = key.clone().map_or_else(|| wallet::open(settings), Ok)?;
+        let key = key.clone().context("the slot has gone from the chain just now: run the command again")?;
         let sender = Sender { chain: &chain, journal: &journal, key };
         journal.put(&journal::name(taken.slot), &taken)?;
         if let Err(error) = take(&sender, &posted.terms, &taken) {
@@ -281,8 +322,8 @@ pub fn accept(arguments: &Accept, settings: &Settings, store: &CachedStore, out:
     }
     if arguments.json {
         let object = json!({
-            "slot": taken.slot, "job": taken.job, "cid": taken.cid, "run_id": drawn.run_id, "client": client,
-            "submitted": found.state >= SUBMITTED, "ended": ended,
+            "slot": taken.slot, "job": taken.job, "cid": taken.cid, "data_root": taken.data_root,
+            "run_id": drawn.run_id, "client": client, "submitted": found.state >= SUBMITTED, "ended": ended,
         });
         writeln!(out, "{object}")?;
     } else {
@@ -305,6 +346,34 @@ fn describe_disputes(terms: &fedmkt_contracts::market::Terms, most_steps: u64, p
     note(&format!("               about {} gas in all, at most {cost} at present", effort.gas));
     note(&format!("               {longest} until it has ended, in which nothing is paid"));
     note("               and computing a part of the run again: `fedmkt defend` does all this");
+}
+
+/// Why a person should look before a bond is put up: whoever posts a job names who rules in disputes and how much time there is
+/// for a move, and could take the bond by either.
+fn doubts(settings: &Settings, terms: &fedmkt_contracts::market::Terms) -> anyhow::Result<Vec<String>> {
+    let (arbitrator, mut doubts) = (terms.arbitrator, Vec::new());
+    if arbitrator.is_zero() {
+        return Ok(doubts);
+    }
+    let Arbitrators(mut trusted) = settings.get("arbitrators")?;
+    if !trusted.contains(&arbitrator) {
+        trusted.push(arbitrator);
+        let all: Vec<String> = trusted.iter().map(ToString::to_string).collect();
+        doubts.push(format!(
+            "{arbitrator} rules in disputes, is none of your `arbitrators`, and could take your bond. If you trust it: `fedmkt config \
+             set arbitrators {}`",
+            all.join(",")
+        ));
+    }
+    let least: u32 = settings.get("least-move-time")?;
+    if terms.moveTime < least {
+        doubts.push(format!(
+            "in a dispute you would have {} for a move, less than your `least-move-time`, {}: whoever is later loses the bond",
+            Seconds(terms.moveTime),
+            Seconds(least)
+        ));
+    }
+    Ok(doubts)
 }
 
 /// The name of what takes a slot.
@@ -338,26 +407,51 @@ pub fn must_have_all(board: &Board, chain: &Chain, settings: &Settings, client: 
 /// The header that has the randomness after a block, once it counts; waits for it.
 fn header(chain: &Chain, number: u64) -> anyhow::Result<(Bytes, B256)> {
     let source = randomness::source(number);
-    let mut told = false;
     // One block more: only in a later one can the market check it.
-    while chain.latest()?.number < source + chain.confirmations {
-        if !told {
-            note(&format!("Waiting for block {source}, whose randomness is in the id of the run."));
-            told = true;
+    let wanted = source + chain.confirmations;
+    let (mut latest, mut since) = (chain.latest()?.number, Instant::now());
+    if latest < wanted {
+        note(&format!("Waiting for block {source}, whose randomness is in the id of the run."));
+    }
+    while latest < wanted {
+        if since.elapsed() > PATIENCE {
+            bail!(
+                "the node has no new block after {latest} for {} minutes: look at it, or use another one; the same command \
+                 goes on",
+                PATIENCE.as_secs() / 60
+            );
         }
         std::thread::sleep(PAUSE);
+        let number = chain.latest()?.number;
+        if number > latest {
+            (latest, since) = (number, Instant::now());
+        }
     }
-    let block = chain.ask(chain.node().get_block_by_number(BlockNumberOrTag::Number(source)))?;
-    let block = block.with_context(|| format!("the node has no block {source}"))?;
-    let encoded = randomness::encoded(&block.header.inner);
-    if keccak256(&encoded) != block.header.hash {
-        bail!("block {source} has a header of a form that the market cannot check: use another chain");
-    }
-    Ok((encoded, block.header.mix_hash))
+    readable(chain, BlockNumberOrTag::Number(source))
 }
 
-/// Learns the run's id, and keeps it; fixes it on the chain if submitting could be too late for that. Without `key` the wallet's
-/// is asked for then.
+/// The header of a block and the randomness in it, if the market can read them.
+fn readable(chain: &Chain, number: BlockNumberOrTag) -> anyhow::Result<(Bytes, B256)> {
+    let block = chain.ask(chain.node().get_block_by_number(number))?;
+    let header = block.with_context(|| format!("the node has no block {number}"))?.header;
+    let encoded = randomness::encoded(&header.inner);
+    if keccak256(&encoded) != header.hash || header.extra_data.len() > MOST_EXTRA {
+        bail!("block {} has a header of a form that the market cannot check: use another chain", header.number);
+    }
+    Ok((encoded, header.mix_hash))
+}
+
+/// Whether the randomness of a run could be out of the chain's reach before the time to submit ends, by the pace of the last
+/// blocks.
+fn ends_late(chain: &Chain, terms: &fedmkt_contracts::market::Terms) -> anyhow::Result<bool> {
+    let latest = chain.latest()?;
+    let span = latest.number.min(100);
+    let past = chain.block(BlockNumberOrTag::Number(latest.number - span))?.context("the node lost a block")?;
+    let pace = (latest.time.saturating_sub(past.time)) as f64 / (span.max(1)) as f64;
+    Ok(f64::from(terms.submitTime) > pace * chain.reach()? as f64 / 2.0)
+}
+
+/// Learns the run's id, and keeps it; with `key`, fixes it on the chain if submitting could be too late for that.
 fn draw(
     settings: &Settings,
     chain: &Chain,
@@ -390,15 +484,13 @@ fn draw(
     }
     journal.put(&journal::name(taken.slot), taken)?;
 
-    // How long the randomness stays in reach, by the pace of the last blocks.
-    let span = latest.number.min(100);
-    let past = chain.block(BlockNumberOrTag::Number(latest.number - span))?.context("the node lost a block")?;
-    let pace = (latest.time.saturating_sub(past.time)) as f64 / (span.max(1)) as f64;
-    if f64::from(terms.submitTime) > pace * reach as f64 / 2.0 {
+    if let Some(key) = key
+        && ends_late(chain, terms)?
+    {
         note(
             "Fixing the run's id on the chain, as its randomness will be out of reach before the time to submit ends.",
         );
-        let sender = Sender { chain, journal, key: key.map_or_else(|| wallet::open(settings), Ok)? };
+        let sender = Sender { chain, journal, key };
         let run = calls::accepted(DataRoot(taken.data_root.0), Hash(taken.blind_hash.0), None);
         let call = chain.market().drawRun(taken.slot, run, header).calldata().to_vec();
         let sent = sender.send(&format!("draw {}", taken.slot), chain.market, call);
@@ -519,8 +611,7 @@ fn submit_now(
     let bundle = taken.bundle.as_deref().map(fedmkt_store::parse_cid).transpose()?;
     let capsule = match job.manifest.disclosure {
         Disclosure::Open => {
-            let file = File::open(&taken.capsule).with_context(|| format!("the capsule {} is gone", taken.capsule))?;
-            let link = files::add_file(store.folder(), file)?;
+            let link = files::add_file(store.folder(), open_capsule(settings, taken)?)?;
             store.folder().pin(&link.cid)?;
             Some(link.cid)
         }
@@ -547,6 +638,14 @@ fn submit_now(
     Ok(())
 }
 
+/// The capsule of a slot.
+fn open_capsule(settings: &Settings, taken: &Taken) -> anyhow::Result<File> {
+    let path = taken.capsule_file(&settings.home);
+    File::open(&path).with_context(|| {
+        format!("the capsule {} is gone: `fedmkt accept` with the same data packs it again", path.display())
+    })
+}
+
 /// The auditors' recipients that the job of a slot names, to whom its client has agreed by accepting it.
 pub fn auditors(settings: &Settings, store: &CachedStore, taken: &Taken) -> anyhow::Result<Vec<String>> {
     let cid = fedmkt_store::parse_cid(&taken.cid)?;
@@ -570,8 +669,7 @@ pub fn disclosed_capsule(
         return Ok(fedmkt_store::parse_cid(&kept)?);
     }
     // Encrypting takes long: others may use the journal meanwhile, even for the same.
-    let capsule = File::open(&taken.capsule).with_context(|| format!("the capsule {} is gone", taken.capsule))?;
-    let capsule = submission::encrypt(store, auditors, capsule)?;
+    let capsule = submission::encrypt(store, auditors, open_capsule(settings, taken)?)?;
     let journal = journal::open(settings)?;
     if let Some(kept) = journal.get::<String>(&name)? {
         return Ok(fedmkt_store::parse_cid(&kept)?);
@@ -691,20 +789,27 @@ pub fn status(arguments: &Status, settings: &Settings, out: &mut dyn Write) -> a
     Ok(())
 }
 
+/// Makes transactions with the wallet's key, which is asked for once. The journal is open only meanwhile: others need it too.
+pub fn with_sender<T>(
+    settings: &Settings,
+    chain: &Chain,
+    key: &mut Option<PrivateKeySigner>,
+    make: impl FnOnce(&Sender<'_>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let key = match &*key {
+        Some(key) => key.clone(),
+        None => key.insert(wallet::open(settings)?).clone(),
+    };
+    let journal = journal::open(settings)?;
+    make(&Sender { chain, journal: &journal, key })
+}
+
 pub fn claim(arguments: &Claim, settings: &Settings, out: &mut dyn Write) -> anyhow::Result<()> {
     let account = wallet::address(settings)?;
     let chain = Chain::connect(settings)?;
     let board = Board::read(&chain, settings)?;
     must_have_all(&board, &chain, settings, account)?;
-    let journal = journal::open(settings)?;
-    let mut sender = None;
-    let mut key = || -> anyhow::Result<Sender<'_>> {
-        let key = match &sender {
-            Some(key) => key,
-            None => sender.insert(wallet::open(settings)?),
-        };
-        Ok(Sender { chain: &chain, journal: &journal, key: key.clone() })
-    };
+    let mut key = None;
     let (mut ended, mut due, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for slot in board.slots.values().filter(|slot| slot.client == account && slot.ending.is_none()) {
         let job = &board.jobs[&slot.job];
@@ -714,7 +819,7 @@ pub fn claim(arguments: &Claim, settings: &Settings, out: &mut dyn Write) -> any
             continue;
         }
         // What one slot waits for is no reason to leave the others.
-        match key().and_then(|sender| finalize(&sender, &board, slot)) {
+        match with_sender(settings, &chain, &mut key, |sender| finalize(sender, &board, slot)) {
             Ok(Settled::Ended) => ended.push(slot.id),
             Ok(Settled::NotYet) => {}
             Ok(Settled::AuditDue) => due.push(slot.id),
@@ -746,7 +851,7 @@ pub fn claim(arguments: &Claim, settings: &Settings, out: &mut dyn Write) -> any
         }
         let call = chain.market().withdraw(token, account).calldata().to_vec();
         let name = format!("withdraw {token}");
-        let sent = key().and_then(|sender| {
+        let sent = with_sender(settings, &chain, &mut key, |sender| {
             sender.do_again(&name)?;
             sender.send(&name, chain.market, call)
         });

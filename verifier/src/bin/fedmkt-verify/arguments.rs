@@ -40,8 +40,11 @@ Exit codes:
 Environment:
   FEDMKT_HOME             where jobs, checkpoints and snapshots are kept (default: ~/.fedmkt)
   FEDMKT_CARTESI          the Cartesi Machine's JSON-RPC server (default: cartesi-jsonrpc-machine on PATH)
-  FEDMKT_REPLAYER         the replayer's image (default: beside this program)
-  FEDMKT_PASSPHRASE_FILE  a file with the passphrase of your identity, for data of your own that is not open";
+  FEDMKT_REPLAYER         the replayer's image (default: beside this program, or what `cargo xtask machine` made)
+  FEDMKT_PASSPHRASE_FILE  a file with the passphrase of your identity, for data of your own that is not open, or of an auditor's
+                          key
+  FEDMKT_WALLET_PASSWORD_FILE
+                          a file with the wallet's password, for watch and stake";
 
 /// Shows whether a receipt is true: recomputes runs, and replays single steps in a machine. Watches a market.
 #[derive(Parser, Debug)]
@@ -150,7 +153,7 @@ pub struct Audit {
     #[arg(long, value_name = "N")]
     pub random: u64,
 
-    /// Where steps are replayed
+    /// Where steps are replayed; not `native`
     #[arg(long, value_enum, default_value = "machine")]
     pub engine: Engine,
 
@@ -226,10 +229,10 @@ pub struct Watch {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  fedmkt-verify stake --committee 0x... show
+  fedmkt-verify stake --committee 0x... show --json              # seat_stake: what a seat needs, in the token's smallest unit
   fedmkt-verify stake --committee 0x... add 1000 --seats 2
-  fedmkt-verify stake --committee 0x... withdraw 500 --seats 1   # asks for it
-  fedmkt-verify stake --committee 0x... withdraw                 # fetches it, later
+  fedmkt-verify stake --committee 0x... withdraw 500 --seats 1   # gives up a seat, and asks for the stake
+  fedmkt-verify stake --committee 0x... withdraw                 # fetches it, after the committee's longestAnswer
 
 End `fedmkt-verify watch` first if it is at work with the same account. What was interrupted goes on with the same command.")]
 pub struct Stake {

@@ -161,7 +161,7 @@ fn change_stake(arguments: &arguments::Stake) -> anyhow::Result<()> {
                         }
                         let position = seat_of(&chain, arguments.committee, account)?;
                         let call = contract.leaveSeat(U256::from(position)).calldata().to_vec();
-                        sender.send(name, arguments.committee, call).map(drop)
+                        sender.send_and_keep(name, arguments.committee, call).map(drop)
                     })?;
                 }
                 if let Some(amount) = amount {
@@ -174,7 +174,7 @@ fn change_stake(arguments: &arguments::Stake) -> anyhow::Result<()> {
                 } else if member.leaving > 0 {
                     let until = fedmkt_market::receipt::utc(leave_at);
                     eprintln!(
-                        "{} leave after {until}: the same command without an amount fetches them.",
+                        "{} leave after {until}: `withdraw` without an amount and without --seats fetches them.",
                         member.leaving
                     );
                 }
@@ -241,12 +241,15 @@ impl<'a> Changing<'a> {
         Ok((Self { sender, committee, key, last, step: 0 }, goes_on))
     }
 
-    /// Comes to the next deed, which is done under a name, unless it is done.
+    /// Comes to the next deed, which is done under a name and [kept](Sender::send_and_keep), unless it is done.
     fn next(&mut self, what: &str, act: impl FnOnce(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
         if self.step == self.last.done {
-            act(&format!("{what} {} {}.{}", self.committee, self.last.number, self.step))?;
+            let name = format!("{what} {} {}.{}", self.committee, self.last.number, self.step);
+            act(&name)?;
             self.last.done += 1;
             self.sender.journal.put(&self.key, &self.last)?;
+            // Not before: whoever is killed in between comes to this deed again, and must find that it is done.
+            self.sender.forget(&name)?;
         }
         self.step += 1;
         Ok(())
@@ -255,7 +258,7 @@ impl<'a> Changing<'a> {
     /// The same with a call of the committee.
     fn sends(&mut self, what: &str, call: Vec<u8>) -> anyhow::Result<()> {
         let (sender, committee) = (self.sender, self.committee);
-        self.next(what, |name| sender.send(name, committee, call).map(drop))
+        self.next(what, |name| sender.send_and_keep(name, committee, call).map(drop))
     }
 
     fn end(mut self) -> anyhow::Result<()> {
@@ -278,7 +281,7 @@ fn deposit(chain: &Chain, sender: &Sender<'_>, address: Address, amount: u128, n
         sender.do_again(&name)?;
         sender.send(&name, token, coins.approve(address, U256::from(amount)).calldata().to_vec())?;
     }
-    sender.send(name, address, contract.deposit(amount).calldata().to_vec()).map(drop)
+    sender.send_and_keep(name, address, contract.deposit(amount).calldata().to_vec()).map(drop)
 }
 
 /// A seat that an account holds.

@@ -41,10 +41,10 @@ pub struct Leaves {
 
 impl Leaves {
     /// What to compute for a slot.
-    pub fn of(taken: &Taken, run_id: B256, level: &Level) -> anyhow::Result<Self> {
+    pub fn of(taken: &Taken, home: &Home, run_id: B256, level: &Level) -> anyhow::Result<Self> {
         Ok(Self {
             job: fedmkt_store::parse_cid(&taken.cid)?,
-            capsule: taken.capsule.clone().into(),
+            capsule: taken.capsule_file(home),
             data_root: DataRoot(taken.data_root.0),
             run_id: RunId(run_id.0),
             first: level.first,
