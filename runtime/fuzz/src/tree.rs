@@ -436,9 +436,9 @@ fn may_differ(act: &Act, ours: Errno, linux: Linux) -> bool {
             ours == Notcapable
                 && matches!(linux, Linux::BADF | Linux::ISDIR | Linux::INVAL | Linux::NOTDIR | Linux::NODEV)
         }
-        // Linux looks at the slash, of the path or of a link's target, before it looks at the name.
+        // Linux looks at the slash, of the path or of a link's target, before it looks at the name, and where that leads.
         Act::Open { at, how, follow, .. } if how & CREATE != 0 => {
-            linux == Linux::ISDIR && (at.1.ends_with('/') || (*follow && matches!(ours, Notdir | Loop)))
+            linux == Linux::ISDIR && (at.1.ends_with('/') || (*follow && matches!(ours, Noent | Notdir | Loop)))
         }
         // The last name is a dot, or two: Linux has three errors for it.
         Act::Rmdir(at) => at.1.trim_end_matches('/').ends_with("..") && (ours, linux) == (Inval, Linux::NOTEMPTY),

@@ -637,6 +637,17 @@ impl Place {
         }
     }
 
+    /// Checks that questions about steps can be answered here, as the policy wants it.
+    ///
+    /// # Errors
+    /// With what is missing.
+    pub fn check_machine(&self) -> anyhow::Result<()> {
+        if self.machine(false)?.is_some() {
+            Image::find()?;
+        }
+        Ok(())
+    }
+
     /// The machine that the policy wants, which `saves` long replays in a folder; `None` for the native engine.
     fn machine(&self, saves: bool) -> anyhow::Result<Option<Box<dyn Machine>>> {
         let cartesi = || -> Result<Box<dyn Machine>, Failure> {

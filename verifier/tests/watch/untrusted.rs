@@ -16,8 +16,13 @@ fn no_bond_is_put_up_under_an_arbitrator_that_the_policy_does_not_name_or_withou
     let job = net.post(&setting, 2);
     let policy = |arbitrators: &str| format!("[challenge]\narbitrators = [{arbitrators}]\n[limits]\nat-once = 2\n");
     let mut wary = Verifier::new(&net, &store, &policy(""));
-    let slow = format!("[challenge]\nleast-move-time = {}\n[limits]\nat-once = 2\n", MOVE_TIME + 1);
+    let slow = format!(
+        "[challenge]\nleast-move-time = {}\n[committee]\ncontracts = [\"{}\"]\n[limits]\nat-once = 2\n",
+        MOVE_TIME + 1,
+        net.committee
+    );
     let mut slow = Verifier::new(&net, &store, &slow);
+    slow.set("FEDMKT_CARTESI", "/no/such/machine");
     let mut other = Verifier::new(&net, &store, &policy(&format!("\"{}\"", net.token)));
     let lies = [1, 2].map(|number| {
         let accepted = net.accept(job, &mut setting, number);
@@ -48,6 +53,8 @@ fn no_bond_is_put_up_under_an_arbitrator_that_the_policy_does_not_name_or_withou
     }
     assert_eq!(wary.log().matches("nothing will be challenged").count(), 1);
     assert!(!other.log().contains("nothing will be challenged"));
+    let told = "no question about a step can be answered";
+    assert_eq!((slow.log().matches(told).count(), wary.log().matches(told).count()), (1, 0));
 
     // Who trusts it challenges.
     let mut trusting = Verifier::new(&net, &store, "");

@@ -86,6 +86,11 @@ impl Verifier {
         verifier
     }
 
+    /// From now on its programs have this variable.
+    pub fn set(&mut self, variable: &'static str, value: &str) {
+        self.settings.push((variable, value.into()));
+    }
+
     /// Its own store, if it has one.
     pub fn store(&self) -> FolderStore {
         FolderStore::new(self.folder.path().join(&self.store))

@@ -88,6 +88,11 @@ fn begin(arguments: &arguments::Watch, stop: Arc<AtomicBool>) -> anyhow::Result<
         entrusted: Entrusted::default(),
         stop,
     };
+    if !place.policy.committee.contracts.is_empty()
+        && let Err(why) = place.check_machine()
+    {
+        tracing::warn!("no question about a step can be answered, which costs the stake of a round: {why:#}");
+    }
     let mut watcher = Watcher::new(&chain, &settings, &journal, key, place, metrics)?;
     tracing::info!("{} watches the market {} on chain {}", watcher.account(), chain.market, chain.id);
     watcher.run(pause)?;
