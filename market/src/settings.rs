@@ -63,7 +63,7 @@ const SETTINGS: &[Setting] = &[
         name: "arbitrators",
         variable: "FEDMKT_ARBITRATORS",
         default: Some("none"),
-        what: "addresses, with commas between them, of contracts that may rule over your bonds",
+        what: "addresses, with commas between them, of contracts and auditors that may rule over your bonds",
     },
     Setting {
         name: "least-move-time",
@@ -196,7 +196,7 @@ impl Settings {
     }
 }
 
-/// Contracts that may rule over a client's bonds: addresses with commas between them, or `none`.
+/// Contracts and auditors that may rule over a client's bonds: addresses with commas between them, or `none`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Arbitrators(pub Vec<Address>);
 
@@ -281,6 +281,7 @@ fn check(name: &str, value: &str) -> anyhow::Result<()> {
         "rpc" => value.parse::<Url>().err().map(|error| error.to_string()),
         "wallet" => None,
         "arbitrators" => value.parse::<Arbitrators>().err(),
+        "least-move-time" => value.parse::<u32>().err().map(|error| error.to_string()),
         _ => value.parse::<u64>().err().map(|error| error.to_string()),
     };
     wrong.map_or(Ok(()), |why| Err(anyhow!("{:?} is no value of {name}: {why}", shown(name, value))))

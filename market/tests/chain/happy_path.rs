@@ -123,7 +123,7 @@ fn a_sponsor_gets_rewards_of_open_slots_back() {
 #[test]
 fn an_audited_client_discloses_and_is_paid() {
     let Some(net) = Devnet::start("an audit") else { return };
-    let (sponsor, client) = (Party::new(&net), Party::new(&net));
+    let (sponsor, mut client) = (Party::new(&net), Party::new(&net));
     let (secret, auditor) = key();
     let cid = sponsor.publish(|manifest| {
         manifest.disclosure = Disclosure::Audited(Audit { auditors: vec![auditor], per_million: 1_000_000 });
@@ -132,6 +132,11 @@ fn an_audited_client_discloses_and_is_paid() {
     let job = sponsor.post_with(&net, &cid, 1, "100", &audited).text().to_owned();
     client.write_data(1);
     sponsor.hand(&cid, &client);
+    // Whoever posts a job names its auditors, and these vote in disputes.
+    let accept = ["accept", &cid, "--grant", "data=data", "--yes"];
+    client.fedmkt(&accept).fails(3, "is not among your `arbitrators`");
+    assert_eq!((net.tokens(&client.account), net.nonce(&client.account)), (FUNDS, 0));
+    client.trusts(&net, &sponsor.account);
     let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
     let slot = done["submission"]["slot"].as_str().expect("a slot").to_owned();
     client.fedmkt(&["disclose", &slot, "--yes"]).fails(3, "is due");
@@ -202,6 +207,7 @@ fn a_client_whose_home_was_moved_discloses_from_there() {
     sponsor.post_with(&net, &cid, 1, "100", &["--auditor", &sponsor.account]).text();
     client.write_data(1);
     sponsor.hand(&cid, &client);
+    client.trusts(&net, &sponsor.account);
     let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
     let slot = done["submission"]["slot"].as_str().expect("a slot").to_owned();
     net.wait(3601);
@@ -222,7 +228,7 @@ fn a_client_whose_home_was_moved_discloses_from_there() {
 #[test]
 fn whoever_asked_for_an_audit_gets_its_bond_back_by_claim() {
     let Some(net) = Devnet::start("an audit request") else { return };
-    let (sponsor, client, asking) = (Party::new(&net), Party::new(&net), Party::new(&net));
+    let (sponsor, mut client, asking) = (Party::new(&net), Party::new(&net), Party::new(&net));
     let (_, auditor) = key();
     let cid = sponsor.publish(|manifest| {
         manifest.disclosure = Disclosure::Audited(Audit { auditors: vec![auditor], per_million: 1_000_000 });
@@ -231,6 +237,7 @@ fn whoever_asked_for_an_audit_gets_its_bond_back_by_claim() {
     sponsor.post_with(&net, &cid, 1, "100", &audited).text();
     client.write_data(1);
     sponsor.hand(&cid, &client);
+    client.trusts(&net, &sponsor.account);
     let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
     let slot: B256 = done["submission"]["slot"].as_str().expect("a slot").parse().expect("an id");
     let program = Program::of(&asking, &net);
@@ -258,7 +265,7 @@ fn whoever_asked_for_an_audit_gets_its_bond_back_by_claim() {
 fn whoever_defends_holds_the_audit_lottery_before_it_draws_for_sure() {
     let Some(net) = Devnet::start("an audit lottery") else { return };
     net.forget_old_blocks();
-    let (sponsor, client, anybody) = (Party::new(&net), Party::new(&net), Party::poor(&net));
+    let (sponsor, mut client, anybody) = (Party::new(&net), Party::new(&net), Party::poor(&net));
     let (_, auditor) = key();
     let cid = sponsor.publish(|manifest| {
         manifest.disclosure = Disclosure::Audited(Audit { auditors: vec![auditor], per_million: 1 });
@@ -267,6 +274,7 @@ fn whoever_defends_holds_the_audit_lottery_before_it_draws_for_sure() {
     sponsor.post_with(&net, &cid, 1, "0.0001", &["--auditor", &sponsor.account]).text();
     client.write_data(1);
     sponsor.hand(&cid, &client);
+    client.trusts(&net, &sponsor.account);
     let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
     let slot = done["submission"]["slot"].as_str().expect("a slot");
     let mut defend = client.command("fedmkt", &["defend", "--json"]);

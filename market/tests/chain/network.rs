@@ -106,6 +106,7 @@ fn a_disclosure_does_not_wait_for_the_node_and_its_upload_is_gone_on_with() {
     sponsor.post_with(&net, &cid, 1, "100", &["--auditor", &sponsor.account]).text();
     client.write_data(1);
     sponsor.hand(&cid, &client);
+    client.trusts(&net, &sponsor.account);
     Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
     // It takes every connection and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -103,6 +103,11 @@ impl Party {
         fs::write(self.path("home/identity.age"), age::encrypt(&key, &secret).expect("encrypted")).expect("a file");
     }
 
+    /// From now on this party trusts the committee, and this account.
+    pub fn trusts(&mut self, net: &Devnet, account: &str) {
+        self.set("FEDMKT_ARBITRATORS", format!("{},{account}", net.committee));
+    }
+
     /// From now on this party's programs have this variable, and no other value of it.
     pub fn set(&mut self, variable: &'static str, value: String) {
         self.settings.retain(|(name, _)| *name != variable);

@@ -198,8 +198,8 @@ impl Network {
     fn archive(&self, fetch: &mut Fetch<'_>, cid: &Cid) -> Result<bool, StoreError> {
         let before = fetch.counted.len();
         let backends = self.backends();
-        let others = backends.len() > 1;
-        for backend in backends {
+        for backend in &backends {
+            let others = backends.iter().any(|other| !Arc::ptr_eq(other, backend) && other.faults() == 0);
             let (wanted, client, until) = (*cid, backend.clone(), self.until.clone());
             let stream = wait(self.runtime, async move {
                 let long = until.wait_for(client.archive(&wanted)).await;

@@ -313,6 +313,11 @@ fn unusable(error: &StoreError, by_policy: bool) -> Missing {
         StoreError::Ended { why: Ended::Stopped, .. } => Missing::Stopped,
         StoreError::Ended { .. } => Missing::Late(error.to_string()),
         StoreError::Unavailable { tried, .. } if nobody_has(tried) => Missing::Absent(error.to_string()),
+        StoreError::Unavailable { tried, .. }
+            if tried.iter().any(|tried| matches!(tried.failure, Failure::Slow(_))) =>
+        {
+            Missing::Late(error.to_string())
+        }
         error => Missing::Ours(error.to_string()),
     }
 }
@@ -472,7 +477,6 @@ mod tests {
             vec![Failure::Wrong("other bytes".into())],
             vec![Failure::Absent, Failure::Cut("broken".into())],
             vec![Failure::Absent, refused(429, "slow down")],
-            vec![silent, Failure::Slow(Duration::from_secs(1))],
         ] {
             let missing = unusable(&unavailable(&failures), false);
             assert!(matches!(missing, Missing::Ours(_)), "{failures:?}: {missing}");
@@ -482,6 +486,8 @@ mod tests {
     #[test]
     fn what_does_not_come_in_time_is_late_and_what_is_stopped_is_nothing() {
         let ended = |why| StoreError::Ended { cid: Cid::default(), why };
+        let slow = unavailable(&[Failure::Silent(Duration::from_secs(1)), Failure::Slow(Duration::from_secs(1))]);
+        assert!(matches!(unusable(&slow, false), Missing::Late(_)));
         assert!(matches!(unusable(&ended(Ended::Late), false), Missing::Late(_)));
         assert!(matches!(unusable(&ended(Ended::Stopped), false), Missing::Stopped));
     }

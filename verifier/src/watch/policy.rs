@@ -9,7 +9,7 @@
 //!
 //! [challenge]
 //! arbitrators = ["0x.."]  # by whose ruling a bond may be lost, besides the committees below; under others none is put up
-//! least-move-time = 3600  # seconds that a job must give for a move: no bond is put up where there may be less than it takes
+//! least-move-time = 3600  # seconds that a job must give for a move: no step is challenged where there may be less than it takes
 //! most-bond = "5000"      # what may be put up for one challenge, in the smallest unit of these tokens
 //! withheld-after = 21600  # seconds that results which nobody has are looked for before that is challenged
 //!

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use toml::Table;
 
 use crate::lies::PROGRAM;
-use crate::net::Net;
+use crate::net::{Net, Party};
 use crate::until;
 
 /// Makes somebody with coins and tokens whose home is in this folder: the account, and what its programs are told.
@@ -39,7 +39,7 @@ pub fn party(net: &Net, folder: &Path) -> (Address, Vec<(&'static str, String)>)
         ("FEDMKT_CHAIN_ID", "31337".into()),
         ("FEDMKT_MARKET", net.market.to_string()),
         ("FEDMKT_CONFIRMATIONS", "1".into()),
-        ("FEDMKT_ARBITRATORS", net.committee.to_string()),
+        ("FEDMKT_ARBITRATORS", format!("{},{}", net.committee, net.account(Party::Other))),
         ("FEDMKT_LEAST_MOVE_TIME", MOVE_TIME.to_string()),
         ("FEDMKT_PASSPHRASE_FILE", password.display().to_string()),
         ("FEDMKT_WALLET_PASSWORD_FILE", password.display().to_string()),

@@ -265,6 +265,13 @@ fn approve(settings: &Settings, id: B256, yes: bool) -> anyhow::Result<()> {
         note(&format!("the slot has ended already: {}", slot.state()));
         return if ending == PAID { Ok(()) } else { Err(Refused.into()) };
     }
+    let now = chain.latest()?.time;
+    if slot.requester.is_some() && (slot.disclose_until.is_some() || now <= slot.challenge_until) {
+        bail!(
+            "somebody has requested an audit of slot {id}: it can be approved when the client has disclosed its data and the window after \
+             that has passed"
+        );
+    }
     let job = &board.jobs[&slot.job];
     let kind = chain.token(job.terms.token)?;
     let reward = kind.amount(U256::from(job.terms.reward));

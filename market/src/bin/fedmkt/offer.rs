@@ -95,6 +95,9 @@ pub struct Post {
     json: bool,
 }
 
+/// The least time for a move that clients (`least-move-time`) and verifiers (`challenge.least-move-time`) want by default, in seconds.
+const USUAL_LEAST_MOVE_TIME: u32 = 3600;
+
 /// A chain takes a deadline that is its present time, but nobody could keep it.
 fn some_time(text: &str) -> Result<Seconds, String> {
     match text.parse()? {
@@ -295,6 +298,11 @@ pub fn describe(terms: &Terms, kind: &Amount, manifest: &Manifest) {
             terms.arbitrator,
             amount(terms.arbitrationFee)
         ));
+    }
+    if !terms.arbitrator.is_zero() && terms.moveTime < USUAL_LEAST_MOVE_TIME {
+        note(
+            "  warning    with so little time for a move, clients do not accept unasked and verifiers do not challenge steps, unless told to",
+        );
     }
     if !terms.auditors.is_empty() {
         note(

@@ -202,7 +202,8 @@ fn export_to_file(store: &CachedStore, cids: &[Cid], output: &Path, commp: bool)
         Ok(found) if !found.is_file() => None,
         // Where a link leads to. Standard output may be a file that has no name any more.
         Ok(_) => output.canonicalize().ok(),
-        Err(_) => Some(output.to_owned()),
+        // A link may lead to where nothing is yet.
+        Err(_) => Some(output).filter(|output| !output.is_symlink()).map(Path::to_owned),
     };
     let Some(path) = path else { return export_to(store, cids, BufWriter::new(File::create(output)?), commp) };
     let mut failed = None;

@@ -348,21 +348,24 @@ fn describe_disputes(terms: &fedmkt_contracts::market::Terms, most_steps: u64, p
     note("               and computing a part of the run again: `fedmkt defend` does all this");
 }
 
-/// Why a person should look before a bond is put up: whoever posts a job names who rules in disputes and how much time there is
-/// for a move, and could take the bond by either.
+/// Why a person should look before a bond is put up: whoever posts a job names who rules in disputes, or votes there as its auditor,
+/// and how much time there is for a move, and could take the bond by either.
 fn doubts(settings: &Settings, terms: &fedmkt_contracts::market::Terms) -> anyhow::Result<Vec<String>> {
-    let (arbitrator, mut doubts) = (terms.arbitrator, Vec::new());
-    if arbitrator.is_zero() {
+    let mut doubts = Vec::new();
+    if terms.arbitrator.is_zero() {
         return Ok(doubts);
     }
     let Arbitrators(mut trusted) = settings.get("arbitrators")?;
-    if !trusted.contains(&arbitrator) {
-        trusted.push(arbitrator);
-        let all: Vec<String> = trusted.iter().map(ToString::to_string).collect();
+    let mut judges = [&[terms.arbitrator], &terms.auditors[..]].concat();
+    judges.retain(|judge| !trusted.contains(judge));
+    if !judges.is_empty() {
+        let list = |addresses: &[Address]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let unknown = list(&judges).join(" and ");
+        trusted.extend(judges);
         doubts.push(format!(
-            "{arbitrator} rules in disputes, is none of your `arbitrators`, and could take your bond. If you trust it: `fedmkt config \
-             set arbitrators {}`",
-            all.join(",")
+            "who rules in disputes of this job could take your bond, and {unknown} is not among your `arbitrators`. If you trust them: \
+             `fedmkt config set arbitrators {}` (or FEDMKT_ARBITRATORS, if that is set)",
+            list(&trusted).join(",")
         ));
     }
     let least: u32 = settings.get("least-move-time")?;

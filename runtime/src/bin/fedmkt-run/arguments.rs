@@ -30,7 +30,7 @@ Exit codes:
   1    something on this computer failed; the same command goes on
   2    the command line is wrong
   3    the job is damaged, not all there, or not allowed by the profile
-  4    the data does not fit the job, or changed after a slot was taken for it
+  4    the data does not fit the job, or changed while a slot was taken for it
   5    you did not agree
   6    the trainer failed; the receipt says how
   7    a limit of this computer was reached (time of a step, memory, a missing wall with
