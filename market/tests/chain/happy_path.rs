@@ -134,7 +134,7 @@ fn an_audited_client_discloses_and_is_paid() {
     sponsor.hand(&cid, &client);
     // Whoever posts a job names its auditors, and these vote in disputes.
     let accept = ["accept", &cid, "--grant", "data=data", "--yes"];
-    client.fedmkt(&accept).fails(3, "is not among your `arbitrators`");
+    client.fedmkt(&accept).fails(3, "your `arbitrators` do not name 0x");
     assert_eq!((net.tokens(&client.account), net.nonce(&client.account)), (FUNDS, 0));
     client.trusts(&net, &sponsor.account);
     let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();

@@ -363,7 +363,7 @@ fn doubts(settings: &Settings, terms: &fedmkt_contracts::market::Terms) -> anyho
         let unknown = list(&judges).join(" and ");
         trusted.extend(judges);
         doubts.push(format!(
-            "who rules in disputes of this job could take your bond, and {unknown} is not among your `arbitrators`. If you trust them: \
+            "who rules in disputes of this job could take your bond, and your `arbitrators` do not name {unknown}. If you trust them: \
              `fedmkt config set arbitrators {}` (or FEDMKT_ARBITRATORS, if that is set)",
             list(&trusted).join(",")
         ));
