@@ -74,6 +74,9 @@ const SETTINGS: &[Setting] = &[
     Setting { name: "wallet", variable: "FEDMKT_WALLET", default: Some("default"), what: "name of the wallet" },
 ];
 
+/// The default of `least-move-time`, in seconds.
+pub const LEAST_MOVE_TIME: u32 = 3600;
+
 /// Settings on the command line.
 #[derive(Args, Default, Clone, Debug)]
 pub struct Flags {
@@ -336,6 +339,12 @@ fn show(settings: &Settings, json: bool, out: &mut dyn Write) -> anyhow::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_least_time_for_a_move_is_its_settings_default() {
+        let setting = SETTINGS.iter().find(|setting| setting.name == "least-move-time").expect("a setting");
+        assert_eq!(setting.default.map(str::parse), Some(Ok(LEAST_MOVE_TIME)));
+    }
 
     #[test]
     fn arbitrators_are_addresses_or_none() {

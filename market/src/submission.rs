@@ -147,11 +147,7 @@ impl<F: FnMut(&Cid, &[u8]) -> Result<(), StoreError>> Write for IntoStore<F> {
 
 #[cfg(test)]
 mod tests {
-    use fedmkt_core::image::Status;
     use fedmkt_core::manifest::{Audit, ResultFile};
-    use fedmkt_core::receipt::{self, ResultRecord, Trace};
-    use fedmkt_core::roots::{DataRoot, Hash, JobRoot, ResultRoot, RunId, StateRoot};
-    use fedmkt_core::trace::trace_root;
     use fedmkt_core::unixfs::FileCid;
 
     use super::*;
@@ -201,36 +197,13 @@ mod tests {
         assert_eq!(fields(|job| job.sponsor = Some(own)), [""; 0]);
     }
 
-    /// What a run is done with that left these results.
-    fn body(store: &FolderStore, manifest: &Manifest, contents: &[&[u8]]) -> Body {
-        let add = |(file, content): (&ResultFile, &&[u8])| ResultRecord {
-            name: file.name.clone(),
-            size: content.len() as u64,
-            root: ResultRoot::default(),
-            cid: files::add_file(store, *content).expect("added").cid,
-        };
-        let segments = vec![StateRoot::default()];
-        Body {
-            version: receipt::VERSION,
-            profile: manifest.profile.clone(),
-            job: Cid::default(),
-            run_id: RunId::default(),
-            job_root: JobRoot::default(),
-            data_root: DataRoot::default(),
-            blind_hash: Hash::default(),
-            trace: Trace { root: trace_root(&segments), steps: 1, steps_per_segment: 1, segments },
-            outcome: Status::Done,
-            results: manifest.results.iter().zip(contents).map(add).collect(),
-        }
-    }
-
     #[test]
     fn a_bundle_is_the_folder_of_the_results() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = FolderStore::new(folder.path().join("store"));
         let mut manifest = fedmkt_test_kit::job::manifest(Cid::default(), Cid::default());
         let large = vec![7u8; 3 << 20];
-        let body = body(&store, &manifest, &[&large, b"step,loss"]);
+        let body = fedmkt_test_kit::job::done(&store, &manifest, &[&large, b"step,loss"]);
         let key = age::x25519::Identity::generate();
         for sponsor in [None, Some(key.to_public().to_string())] {
             manifest.sponsor = sponsor;

@@ -277,28 +277,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_kept_and_needs_its_password() {
+    fn a_key_is_kept_needs_its_password_and_gives_way_to_no_other() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("wallets/default.json");
         let key = PrivateKeySigner::random();
         keep(&path, &key, "right").expect("kept");
+        let told = keep(&path, &PrivateKeySigner::random(), "right").expect_err("refused").to_string();
+        assert!(told.contains("is there already"), "{told}");
         let keystore = keystore(&path).expect("a keystore");
         assert_eq!(decrypt(&path, &keystore, "right").expect("decrypted"), key);
         let wrong = decrypt(&path, &keystore, "wrong").expect_err("refused").to_string();
         assert!(wrong.contains("the password is wrong"), "{wrong}");
-        let files = std::fs::read_dir(folder.path().join("wallets")).expect("a folder").count();
-        assert_eq!(files, 1, "nothing else is left");
-    }
-
-    #[test]
-    fn of_two_commands_that_keep_a_key_under_one_name_the_second_is_told() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("wallets/default.json");
-        let first = PrivateKeySigner::random();
-        keep(&path, &first, "right").expect("kept");
-        let told = keep(&path, &PrivateKeySigner::random(), "right").expect_err("refused").to_string();
-        assert!(told.contains("is there already"), "{told}");
-        assert_eq!(decrypt(&path, &keystore(&path).expect("a keystore"), "right").expect("decrypted"), first);
         let files = std::fs::read_dir(folder.path().join("wallets")).expect("a folder").count();
         assert_eq!(files, 1, "nothing else is left");
     }

@@ -153,7 +153,7 @@ pub struct Watcher<'a> {
     /// Challenges for which no choice could be computed: how often, and when to try again, in seconds since 1970.
     stuck: BTreeMap<B256, (u32, u64)>,
     refusals: Refusals,
-    /// Jobs of which it was told what is not done under their arbitrators.
+    /// Jobs of which it was told what is not done, as their terms could cost a bond.
     untrusted: BTreeSet<(B256, &'static str)>,
     /// When the last check of a slot began.
     begun: BTreeMap<B256, Instant>,
@@ -478,7 +478,7 @@ impl<'a> Watcher<'a> {
         self.state.note(slot, text)
     }
 
-    /// Tells, once for each job, what is not done under its arbitrator, and why.
+    /// Tells, once for each job, what is not done as its terms could cost a bond, and why.
     fn note_untrusted(&mut self, slot: &Slot, what: &'static str, why: &str) -> anyhow::Result<()> {
         if self.untrusted.insert((slot.job, what)) { self.note(slot.id, &format!("{what}: {why}")) } else { Ok(()) }
     }

@@ -46,10 +46,7 @@ fn moments(most: u64) -> Vec<u64> {
 fn a_client_that_is_killed_again_and_again_accepts_and_submits_once() {
     let Some(net) = Devnet::start("killed clients") else { return };
     let (sponsor, client) = (Party::new(&net), Party::new(&net));
-    let cid = sponsor.publish(|_| {});
-    let job = sponsor.post(&net, &cid, 5, "100").text().to_owned();
-    client.write_data(1);
-    sponsor.hand(&cid, &client);
+    let (cid, job) = sponsor.offers(&net, &client, 5);
     let done = killed(|| client.work(&cid), [50, 400, 900, 1500, 2500, 4000, 6000]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     let shown = client.fedmkt(&["job", "show", &job, "--json"]).json();
@@ -146,10 +143,7 @@ fn a_network_that_drops_delays_repeats_and_reorders_changes_nothing() {
 fn a_chain_that_goes_back_is_noticed() {
     let Some(net) = Devnet::start("a reorganisation") else { return };
     let (sponsor, client) = (Party::new(&net), Party::new(&net));
-    let cid = sponsor.publish(|_| {});
-    sponsor.post(&net, &cid, 1, "100").text();
-    client.write_data(1);
-    sponsor.hand(&cid, &client);
+    let (cid, _) = sponsor.offers(&net, &client, 1);
     let before = net.ask("evm_snapshot", json!([]));
     let accept = ["accept", &cid, "--grant", "data=data", "--yes", "--json"];
     let first = client.fedmkt(&accept).json();
@@ -294,10 +288,7 @@ fn a_deed_that_is_kept_is_done_once_until_it_is_forgotten() {
 fn data_that_changes_after_the_bond_is_not_trained_on_and_takes_no_second_bond() {
     let Some(net) = Devnet::start("data that changes") else { return };
     let (sponsor, mut client) = (Party::new(&net), Party::new(&net));
-    let cid = sponsor.publish(|_| {});
-    sponsor.post(&net, &cid, 2, "100").text();
-    client.write_data(1);
-    sponsor.hand(&cid, &client);
+    let (cid, _) = sponsor.offers(&net, &client, 2);
     let write = |digit| format!("printf {digit} | dd of=data/table.csv conv=notrunc status=none");
     instead_of_fedmkt(&mut client, &format!("{} && \"$fedmkt\" \"$@\" && {}", write(8), write(9)));
     let work = |client: &Party| Done::from(client.work(&cid).output().expect("fedmkt-run runs"));
@@ -324,10 +315,7 @@ fn data_that_changes_after_the_bond_is_not_trained_on_and_takes_no_second_bond()
 fn ctrl_c_while_results_are_submitted_ends_with_130_and_the_same_command_goes_on() {
     let Some(net) = Devnet::start("Ctrl-C after training") else { return };
     let (sponsor, mut client) = (Party::new(&net), Party::new(&net));
-    let cid = sponsor.publish(|_| {});
-    sponsor.post(&net, &cid, 1, "100").text();
-    client.write_data(1);
-    sponsor.hand(&cid, &client);
+    let (cid, _) = sponsor.offers(&net, &client, 1);
     // At a terminal it meets both programs.
     let script = "case \" $* \" in *' submit '*) kill -INT $PPID; sleep 1; exit 1;; esac\nexec \"$fedmkt\" \"$@\"";
     instead_of_fedmkt(&mut client, script);

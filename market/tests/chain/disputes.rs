@@ -48,10 +48,7 @@ impl Scene {
         let mut net = Devnet::start(test)?;
         net.committee = net.scripted_arbitrator();
         let (sponsor, client, challenger) = (Party::new(&net), Party::new(&net), Party::new(&net));
-        let cid = sponsor.publish(|_| {});
-        let job = sponsor.post(&net, &cid, 1, "100").text().to_owned();
-        client.write_data(1);
-        sponsor.hand(&cid, &client);
+        let (cid, job) = sponsor.offers(&net, &client, 1);
         let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs"));
         assert!(done.stderr.contains("fedmkt defend"), "the effort of a dispute is told: {}", done.stderr);
         let slot = done.json()["submission"]["slot"].as_str().expect("a slot").parse().expect("an id");
@@ -437,10 +434,7 @@ fn a_chain_that_goes_back_in_a_dispute_is_told_again() {
 fn a_client_whose_slot_is_gone_from_the_chain_does_not_leave() {
     let Some(net) = Devnet::start("a slot that is gone") else { return };
     let (sponsor, client, challenger) = (Party::new(&net), Party::new(&net), Party::new(&net));
-    let cid = sponsor.publish(|_| {});
-    sponsor.post(&net, &cid, 1, "100").text();
-    client.write_data(1);
-    sponsor.hand(&cid, &client);
+    let (cid, _) = sponsor.offers(&net, &client, 1);
     let before = net.ask("evm_snapshot", serde_json::json!([]));
     let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
     let slot = done["submission"]["slot"].as_str().expect("a slot").to_owned();

@@ -200,16 +200,7 @@ fn an_audited_client_discloses_and_is_paid() {
 fn a_client_whose_home_was_moved_discloses_from_there() {
     let Some(net) = Devnet::start("a home that was moved") else { return };
     let (sponsor, mut client) = (Party::new(&net), Party::new(&net));
-    let (_, auditor) = key();
-    let cid = sponsor.publish(|manifest| {
-        manifest.disclosure = Disclosure::Audited(Audit { auditors: vec![auditor], per_million: 1_000_000 });
-    });
-    sponsor.post_with(&net, &cid, 1, "100", &["--auditor", &sponsor.account]).text();
-    client.write_data(1);
-    sponsor.hand(&cid, &client);
-    client.trusts(&net, &sponsor.account);
-    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
-    let slot = done["submission"]["slot"].as_str().expect("a slot").to_owned();
+    let (cid, slot) = sponsor.audits(&net, &mut client, 1_000_000, "100", &[]);
     net.wait(3601);
     client.fedmkt(&["claim"]).fails(1, "drawn for an audit");
     let moved = client.path("moved");
@@ -229,17 +220,9 @@ fn a_client_whose_home_was_moved_discloses_from_there() {
 fn whoever_asked_for_an_audit_gets_its_bond_back_by_claim() {
     let Some(net) = Devnet::start("an audit request") else { return };
     let (sponsor, mut client, asking) = (Party::new(&net), Party::new(&net), Party::new(&net));
-    let (_, auditor) = key();
-    let cid = sponsor.publish(|manifest| {
-        manifest.disclosure = Disclosure::Audited(Audit { auditors: vec![auditor], per_million: 1_000_000 });
-    });
-    let audited = ["--auditor", &sponsor.account, "--challenge-bond", "20", "--compensation", "10"];
-    sponsor.post_with(&net, &cid, 1, "100", &audited).text();
-    client.write_data(1);
-    sponsor.hand(&cid, &client);
-    client.trusts(&net, &sponsor.account);
-    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
-    let slot: B256 = done["submission"]["slot"].as_str().expect("a slot").parse().expect("an id");
+    let bonds = ["--challenge-bond", "20", "--compensation", "10"];
+    let (_, slot) = sponsor.audits(&net, &mut client, 1_000_000, "100", &bonds);
+    let slot: B256 = slot.parse().expect("an id");
     let program = Program::of(&asking, &net);
     let (sender, market) = (program.sender(), program.chain.market);
     allow(&sender, net.token.parse().expect("an address"), U256::from(20 * TOKEN)).expect("allowed");
@@ -266,17 +249,8 @@ fn whoever_defends_holds_the_audit_lottery_before_it_draws_for_sure() {
     let Some(net) = Devnet::start("an audit lottery") else { return };
     net.forget_old_blocks();
     let (sponsor, mut client, anybody) = (Party::new(&net), Party::new(&net), Party::poor(&net));
-    let (_, auditor) = key();
-    let cid = sponsor.publish(|manifest| {
-        manifest.disclosure = Disclosure::Audited(Audit { auditors: vec![auditor], per_million: 1 });
-    });
     // Where so few are drawn the bond is a million rewards.
-    sponsor.post_with(&net, &cid, 1, "0.0001", &["--auditor", &sponsor.account]).text();
-    client.write_data(1);
-    sponsor.hand(&cid, &client);
-    client.trusts(&net, &sponsor.account);
-    let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
-    let slot = done["submission"]["slot"].as_str().expect("a slot");
+    let (_, slot) = sponsor.audits(&net, &mut client, 1, "0.0001", &[]);
     let mut defend = client.command("fedmkt", &["defend", "--json"]);
     let defend = defend.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let program = Program::of(&anybody, &net);

@@ -28,10 +28,7 @@ const HASH: &str = "0x1717171717171717171717171717171717171717171717171717171717
 fn market(test: &str) -> Option<(Devnet, Party, Party, String, String)> {
     let net = Devnet::start(test)?;
     let (sponsor, client) = (Party::new(&net), Party::new(&net));
-    let cid = sponsor.publish(|_| {});
-    let job = sponsor.post(&net, &cid, 2, "100").text().to_owned();
-    client.write_data(1);
-    sponsor.hand(&cid, &client);
+    let (cid, job) = sponsor.offers(&net, &client, 2);
     Some((net, sponsor, client, cid, job))
 }
 

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use fedmkt_core::manifest::{Audit, Disclosure};
 use fedmkt_test_kit::kubo::Daemon;
 use serde_json::Value;
 
@@ -99,15 +98,7 @@ fn a_disclosure_does_not_wait_for_the_node_and_its_upload_is_gone_on_with() {
     let test = "a disclosure through a node";
     let (Some(net), Some(daemon)) = (Devnet::start(test), Daemon::find(test)) else { return };
     let (sponsor, mut client) = (Party::new(&net), Party::new(&net));
-    let auditors = vec![key().1];
-    let cid = sponsor.publish(|manifest| {
-        manifest.disclosure = Disclosure::Audited(Audit { auditors, per_million: 1_000_000 });
-    });
-    sponsor.post_with(&net, &cid, 1, "100", &["--auditor", &sponsor.account]).text();
-    client.write_data(1);
-    sponsor.hand(&cid, &client);
-    client.trusts(&net, &sponsor.account);
-    Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
+    sponsor.audits(&net, &mut client, 1_000_000, "100", &[]);
     // It takes every connection and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     client.set("FEDMKT_IPFS", format!("http://{}", silent.local_addr().expect("an address")));

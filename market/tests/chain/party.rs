@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use cid::Cid;
-use fedmkt_core::manifest::Manifest;
+use fedmkt_core::manifest::{Audit, Disclosure, Manifest};
 use fedmkt_store::{FolderStore, put_value};
 use fedmkt_test_kit::job::{stored, trainer};
 use serde_json::Value;
@@ -174,6 +174,36 @@ impl Party {
         let job: Cid = put_value(&store, &manifest).expect("stored");
         store.pin(&job).expect("pinned");
         job.to_string()
+    }
+
+    /// Offers a hundred tokens for each slot of a job that `client` can do: it has the job, and data. The job's CID, and its id in
+    /// the market.
+    pub fn offers(&self, net: &Devnet, client: &Self, slots: u32) -> (String, String) {
+        let cid = self.publish(|_| {});
+        let job = self.post(net, &cid, slots, "100").text().to_owned();
+        client.write_data(1);
+        self.hand(&cid, client);
+        (cid, job)
+    }
+
+    /// Has `client` do a job whose only auditor is this sponsor, of which the lottery draws so many in a million. The job's CID, and
+    /// the slot.
+    pub fn audits(
+        &self,
+        net: &Devnet,
+        client: &mut Self,
+        per_million: u64,
+        reward: &str,
+        more: &[&str],
+    ) -> (String, String) {
+        let auditors = vec![key().1];
+        let cid = self.publish(|manifest| manifest.disclosure = Disclosure::Audited(Audit { auditors, per_million }));
+        self.post_with(net, &cid, 1, reward, &[&["--auditor", &self.account], more].concat()).text();
+        client.write_data(1);
+        self.hand(&cid, client);
+        client.trusts(net, &self.account);
+        let done = Done::from(client.work(&cid).output().expect("fedmkt-run runs")).json();
+        (cid, done["submission"]["slot"].as_str().expect("a slot").to_owned())
     }
 
     /// Offers a reward for a job.

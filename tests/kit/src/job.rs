@@ -1,9 +1,13 @@
-//! A job to begin with.
+//! A job to begin with, and what a run of it leaves.
 
 use cid::Cid;
+use fedmkt_core::image::Status;
 use fedmkt_core::manifest::{
     DataRequirement, Disclosure, Limits, Machine, Manifest, PROFILE, ResultFile, SizeClass, VERSION,
 };
+use fedmkt_core::receipt::{self, Body, ResultRecord, Trace};
+use fedmkt_core::roots::StateRoot;
+use fedmkt_core::trace::trace_root;
 use fedmkt_store::{BlockStore, files};
 
 /// A trainer that reads its data and writes `weights` and `metrics.csv`; after 61 steps it is done.
@@ -52,4 +56,30 @@ pub fn manifest(trainer: Cid, model: Cid) -> Manifest {
 pub fn stored(store: &impl BlockStore, trainer: &[u8]) -> Manifest {
     let add = |content: &[u8]| files::add_file(store, content).expect("added").cid;
     manifest(add(trainer), add(b"the initial model"))
+}
+
+/// The receipt of a run that left these results, which are kept. Its roots are those of no run.
+///
+/// # Panics
+/// When the store cannot keep them.
+pub fn done(store: &impl BlockStore, manifest: &Manifest, results: &[&[u8]]) -> Body {
+    let add = |(file, content): (&ResultFile, &&[u8])| ResultRecord {
+        name: file.name.clone(),
+        size: content.len() as u64,
+        root: Default::default(),
+        cid: files::add_file(store, *content).expect("added").cid,
+    };
+    let segments = vec![StateRoot::default()];
+    Body {
+        version: receipt::VERSION,
+        profile: manifest.profile.clone(),
+        job: Cid::default(),
+        run_id: Default::default(),
+        job_root: Default::default(),
+        data_root: Default::default(),
+        blind_hash: Default::default(),
+        trace: Trace { root: trace_root(&segments), steps: 1, steps_per_segment: 1, segments },
+        outcome: Status::Done,
+        results: manifest.results.iter().zip(results).map(add).collect(),
+    }
 }

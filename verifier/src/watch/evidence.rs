@@ -394,12 +394,8 @@ pub fn results(
 mod tests {
     use std::time::Duration;
 
-    use fedmkt_core::image::Status;
     use fedmkt_core::manifest::ResultFile;
-    use fedmkt_core::receipt::{self, Body, ResultRecord, Trace};
-    use fedmkt_core::roots::{JobRoot, ResultRoot};
-    use fedmkt_core::trace::trace_root;
-    use fedmkt_store::{FolderStore, files};
+    use fedmkt_store::FolderStore;
 
     use super::*;
 
@@ -408,25 +404,7 @@ mod tests {
 
     /// What a client submits that has published these results.
     fn published(store: &FolderStore, manifest: &Manifest, results: &[&[u8]]) -> Submission {
-        let add = |(file, content): (&ResultFile, &&[u8])| ResultRecord {
-            name: file.name.clone(),
-            size: content.len() as u64,
-            root: ResultRoot::default(),
-            cid: files::add_file(store, *content).expect("added").cid,
-        };
-        let segments = vec![StateRoot::default()];
-        let body = Body {
-            version: receipt::VERSION,
-            profile: manifest.profile.clone(),
-            job: Cid::default(),
-            run_id: RunId::default(),
-            job_root: JobRoot::default(),
-            data_root: DataRoot::default(),
-            blind_hash: Hash::default(),
-            trace: Trace { root: trace_root(&segments), steps: 1, steps_per_segment: 1, segments },
-            outcome: Status::Done,
-            results: manifest.results.iter().zip(results).map(add).collect(),
-        };
+        let body = fedmkt_test_kit::job::done(store, manifest, results);
         let bundle = submission::publish(store, manifest, &body).expect("published");
         fedmkt_contracts::submission::claim(&body, Some(&bundle), None).expect("a claim").submission
     }

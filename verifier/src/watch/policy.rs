@@ -34,6 +34,7 @@ use std::path::Path;
 use alloy::primitives::{Address, B256, U256, keccak256};
 use anyhow::{Context, bail};
 use fedmkt_contracts::terms::OPEN;
+use fedmkt_market::settings::LEAST_MOVE_TIME;
 use serde::Deserialize;
 
 /// What a verifier does, and how much of it.
@@ -108,7 +109,7 @@ impl Default for Challenge {
         Self {
             enabled: true,
             arbitrators: Vec::new(),
-            least_move_time: 3600,
+            least_move_time: LEAST_MOVE_TIME.into(),
             most_bond: None,
             withheld_after: 6 * 3600,
         }

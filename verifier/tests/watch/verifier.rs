@@ -82,7 +82,7 @@ impl Verifier {
     /// The same with whatever is at this address.
     pub fn with_blocks_from(net: &Net, gateway: &Endpoint, policy: &str) -> Self {
         let mut verifier = Self::new(net, Path::new("store"), policy);
-        verifier.settings.push(("FEDMKT_GATEWAYS", gateway.to_string()));
+        verifier.set("FEDMKT_GATEWAYS", &gateway.to_string());
         verifier
     }
 

@@ -18,7 +18,7 @@ use fedmkt_market::chain::Chain;
 use fedmkt_market::duration::Seconds;
 use fedmkt_market::receipt::utc;
 use fedmkt_market::send::{Sender, pay};
-use fedmkt_market::settings::Settings;
+use fedmkt_market::settings::{LEAST_MOVE_TIME, Settings};
 use fedmkt_market::{journal, submission, terminal, wallet};
 use fedmkt_runtime::job::check_release;
 use fedmkt_runtime::message::{note, printable};
@@ -95,9 +95,6 @@ pub struct Post {
     json: bool,
 }
 
-/// The least time for a move that clients (`least-move-time`) and verifiers (`challenge.least-move-time`) want by default, in seconds.
-const USUAL_LEAST_MOVE_TIME: u32 = 3600;
-
 /// A chain takes a deadline that is its present time, but nobody could keep it.
 fn some_time(text: &str) -> Result<Seconds, String> {
     match text.parse()? {
@@ -153,6 +150,9 @@ pub fn run(post: &Post, settings: &Settings, store: &CachedStore, out: &mut dyn 
     let total = U256::from(terms.reward) * U256::from(terms.slots);
     describe(&terms, &kind, drive.manifest());
     note(&format!("  in all     {} from {sponsor}", kind.amount(total)));
+    if !terms.arbitrator.is_zero() && terms.moveTime < LEAST_MOVE_TIME {
+        note("  warning    with so little time for a move few clients accept, and few verifiers challenge a step");
+    }
     if !resumed {
         terminal::agree(post.yes, "Post this job?")?;
     }
@@ -299,15 +299,8 @@ pub fn describe(terms: &Terms, kind: &Amount, manifest: &Manifest) {
             amount(terms.arbitrationFee)
         ));
     }
-    if !terms.arbitrator.is_zero() && terms.moveTime < USUAL_LEAST_MOVE_TIME {
-        note(
-            "  warning    with so little time for a move, clients do not accept unasked and verifiers do not challenge steps, unless told to",
-        );
-    }
     if !terms.auditors.is_empty() {
-        note(
-            "  auditors   these accounts judge what is disclosed; the job names only their keys, so ask whose they are:",
-        );
+        note("  auditors   these accounts vote in disputes; the job names only their keys, so ask whose they are:");
         terms.auditors.iter().for_each(|account| note(&format!("               {account}")));
     }
 }

@@ -35,7 +35,7 @@ Exit codes:
   6    the trainer failed; the receipt says how
   7    a limit of this computer was reached (time of a step, memory, a missing wall with
        --require-isolation); there is no result
-  8    the market: it was not accepted or submitted; the same command goes on
+  8    the market: it was not accepted or submitted; what is said tells whether the same command goes on
   130  interrupted; the same command goes on
 
 Environment:

@@ -245,7 +245,7 @@ fn interruptible() -> Outcome<Arc<AtomicBool>> {
             // The second time: at once. What is on disk is whole.
             std::process::exit(Exit::Interrupted as i32);
         }
-        note("Stopping after this step (again: at once).");
+        note("Stopping as soon as nothing is lost by it (again: at once).");
     };
     ctrlc::set_handler(handler).or_exit(Exit::Host)?;
     Ok(interrupted)
