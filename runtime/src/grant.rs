@@ -36,6 +36,8 @@ pub struct Grant {
     /// Tells whether anything below changed: BLAKE3 of names, sizes, times and inode numbers.
     fingerprint: blake3::Hash,
     newest: SystemTime,
+    /// When each file was changed last, in the order of the layout: seconds since 1970, and nanoseconds.
+    modified: Vec<[u64; 2]>,
 }
 
 /// Why a grant cannot be packed.
@@ -136,6 +138,8 @@ impl Grant {
                 fingerprint.update(&number.to_le_bytes());
             });
         }
+        let files = found.entries.iter().filter(|(_, kind, _)| matches!(kind, Kind::File(_)));
+        let modified = files.map(|(.., [_, seconds, nanoseconds, ..])| [*seconds, *nanoseconds]).collect();
         let layout = Layout::new(found.entries.into_iter().map(|(name, kind, _)| (name, kind)))
             .map_err(|error| GrantError::Pack { path: path.to_owned(), error })?;
         Ok(Self {
@@ -146,6 +150,7 @@ impl Grant {
             bytes: found.bytes,
             fingerprint: fingerprint.finalize(),
             newest: found.newest,
+            modified,
         })
     }
 
@@ -243,7 +248,7 @@ impl Grant {
     fn copy(&self, file: &File, at: &mut dyn FnMut(u64)) -> Result<(), GrantError> {
         file.write_all_at(self.layout.front(), 0)?;
         let mut buffer = vec![0; 1 << 18];
-        for (name, mut offset, length) in self.layout.files() {
+        for ((name, mut offset, length), modified) in self.layout.files().zip(&self.modified) {
             let path = self.path.join(name);
             let read = |error| GrantError::File { doing: "read", path: path.clone(), error };
             // What was a file when it was surveyed may have become a link, or a pipe that nobody writes to.
@@ -263,6 +268,10 @@ impl Grant {
                 file.write_all_at(&buffer[..count], offset)?;
                 offset += count as u64;
                 at(offset);
+            }
+            // Looked at after the last of it was read: what was written meanwhile is noticed, however many bytes it has.
+            if modification(&source.metadata().map_err(read)?) != *modified {
+                return Err(GrantError::Changed(path));
             }
         }
         at(self.layout.total_bytes());
@@ -320,12 +329,17 @@ impl Survey {
         }
         let changed = UNIX_EPOCH + Duration::from_secs(metadata.ctime().max(0) as u64);
         self.newest = self.newest.max(changed);
-        let times = [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()];
-        let [mtime, mtime_nsec, ctime, ctime_nsec] = times.map(|time| time as u64);
+        let [mtime, mtime_nsec] = modification(metadata);
+        let [ctime, ctime_nsec] = [metadata.ctime() as u64, metadata.ctime_nsec() as u64];
         let size = if ty.is_dir() { 0 } else { metadata.len() };
         self.entries.push((name, kind, [size, mtime, mtime_nsec, ctime, ctime_nsec, metadata.ino()]));
         Ok(())
     }
+}
+
+/// When a file was changed last: seconds since 1970, and nanoseconds.
+fn modification(metadata: &Metadata) -> [u64; 2] {
+    [metadata.mtime() as u64, metadata.mtime_nsec() as u64]
 }
 
 /// A capsule that somebody disclosed. Its root, as a drive of 2^`log2_size` bytes, is computed, and everything in it is
@@ -424,6 +438,21 @@ mod tests {
         let grant = Grant::survey(granted.path()).expect("a grant");
         fs::remove_file(granted.path().join("a.csv")).expect("removed");
         assert!(matches!(write(&grant), Err(GrantError::File { doing: "read", .. })));
+    }
+
+    #[test]
+    fn a_file_that_is_changed_or_replaced_by_as_many_bytes_is_noticed() {
+        let granted = folder();
+        let (path, other) = (granted.path().join("a.csv"), granted.path().join("b.csv"));
+        let later = SystemTime::now() + Duration::from_secs(1);
+        let grant = Grant::survey(&path).expect("a grant");
+        fs::write(&path, "3,4").expect("changed");
+        File::options().write(true).open(&path).and_then(|file| file.set_modified(later)).expect("a time");
+        assert!(matches!(write(&grant), Err(GrantError::Changed(_))));
+        let grant = Grant::survey(&path).expect("a grant");
+        fs::write(&other, "5,6").expect("a file");
+        fs::rename(other, path).expect("replaced");
+        assert!(matches!(write(&grant), Err(GrantError::Changed(_))));
     }
 
     #[test]
