@@ -281,10 +281,12 @@ abstract contract Slots is Jobs {
 
     /// @notice The sponsor is content before the window has passed, or the job is private. Where somebody has requested an audit,
     /// the client has to disclose its data and the window after that to pass.
-    function approve(SlotId id) external {
+    /// @param run As the sponsor knows it: should the chain go back, it has not approved of what is submitted then.
+    function approve(SlotId id, Run calldata run) external {
         Slot storage slot = _slotIn(id, SlotState.Submitted);
         address sponsor = _jobs[slot.job].sponsor;
         if (msg.sender != sponsor) revert OnlySponsor(sponsor, msg.sender);
+        _checkFacts(id, slot, run);
         _checkUnchallenged(id);
         // Who requested an audit has the time to look at what was disclosed: else sponsor and client could take its bond together,
         // or the sponsor have data disclosed for nothing.

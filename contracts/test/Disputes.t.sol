@@ -394,7 +394,7 @@ contract DisputesTest is Kit {
         ChallengeId id = _challengeStep(imagined, 5);
         _rule(id, Verdict.Undecided, NONE);
         vm.prank(sponsor);
-        market.approve(slot);
+        market.approve(slot, imagined.run);
         _checkState(slot, SlotState.Paid);
         _checkOwed(0, R + B, C - F, 0, F, 0);
     }
@@ -516,7 +516,7 @@ contract DisputesTest is Kit {
         bytes memory open = abi.encodeWithSelector(Slots.ChallengesOpen.selector, slot, 1);
         vm.prank(sponsor);
         vm.expectRevert(open);
-        market.approve(slot);
+        market.approve(slot, imagined.run);
         vm.warp(block.timestamp + WINDOW + 1);
         vm.expectRevert(open);
         market.finalize(slot);

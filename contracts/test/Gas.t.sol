@@ -87,7 +87,7 @@ contract GasTest is Kit {
         market.drawRun(slot, run, header);
         _measure("drawRun");
         run.runId = _runId(slot, keccak256("randomness"));
-        (, Submission memory submission, bytes32[] memory siblings) =
+        (Imagined memory imagined, Submission memory submission, bytes32[] memory siblings) =
             _imagine(slot, run.runId, 1_000_001, Status.Done, RIGHT);
         vm.prank(client);
         market.submit(slot, run, submission, siblings, "");
@@ -102,7 +102,7 @@ contract GasTest is Kit {
         _measure("disclose");
         vm.warp(block.timestamp + WINDOW + 1);
         vm.prank(sponsor);
-        market.approve(slot);
+        market.approve(slot, imagined.run);
         _measure("approve, audit requested");
         slot = _accept(job, client, "next");
         vm.prank(client);

@@ -124,7 +124,7 @@ contract Crowd is Kit {
         bool isWaited = audit.state == AuditState.Due || !_past(market.getSlot(id).deadline);
         if (audit.requester != address(0) && isWaited) return;
         vm.prank(sponsor);
-        market.approve(id);
+        market.approve(id, _imagined[id].run);
     }
 
     function finalize(uint256 which) external {

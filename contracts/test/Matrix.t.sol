@@ -209,7 +209,7 @@ contract MatrixTest is Kit {
     function test_Ended() public {
         _startSubmitted(Disclosure.Open);
         vm.prank(sponsor);
-        market.approve(slot);
+        market.approve(slot, imagined.run);
         _tryEnded(SlotState.Paid);
 
         setUp();
@@ -256,7 +256,7 @@ contract MatrixTest is Kit {
             abi.encodeCall(market.drawRun, (slot, run, header)),
             abi.encodeCall(market.abandon, (slot)),
             submitCall,
-            abi.encodeCall(market.approve, (slot)),
+            abi.encodeCall(market.approve, (slot, run)),
             abi.encodeCall(market.finalize, (slot)),
             abi.encodeCall(market.forfeit, (slot)),
             abi.encodeCall(market.drawAudit, (slot, header)),

@@ -4,7 +4,7 @@ pragma solidity ^0.8.35;
 import {Jobs, Terms} from "../src/Jobs.sol";
 import {Randomness} from "../src/Randomness.sol";
 import {AuditState, SlotState, Slots, Submission} from "../src/Slots.sol";
-import {Disclosure, JobId, Run, RunId, SlotId, Status} from "../src/Types.sol";
+import {Disclosure, JobId, Run, RunId, SlotId, Status, TraceRoot} from "../src/Types.sol";
 import {Imagined, Kit} from "./Kit.sol";
 
 /// The rows of the tables of jobs and slots: what each call does and where the money goes.
@@ -238,18 +238,29 @@ contract SlotsTest is Kit {
         _submitted(Disclosure.Open, Status.Done);
         vm.prank(anybody);
         vm.expectRevert(abi.encodeWithSelector(Jobs.OnlySponsor.selector, sponsor, anybody));
-        market.approve(slot);
+        market.approve(slot, imagined.run);
         vm.prank(sponsor);
-        market.approve(slot);
+        market.approve(slot, imagined.run);
         _checkState(slot, SlotState.Paid);
         _checkOwed(0, R + B, 0, 0, 0, 0);
         assertEq(market.getJob(job).open, 1, "open slots");
     }
 
+    /// After a reorganisation something else may have been submitted than what the sponsor has looked at.
+    function test_TheSponsorApprovesOfOneRun() public {
+        _submitted(Disclosure.Open, Status.Done);
+        Run memory other = imagined.run;
+        other.traceRoot = TraceRoot.wrap(keccak256("other"));
+        bytes memory wrong = abi.encodeWithSelector(Slots.WrongRun.selector, slot, market.getSlot(slot).facts);
+        vm.prank(sponsor);
+        vm.expectRevert(wrong);
+        market.approve(slot, other);
+    }
+
     function test_ApprovingAFailureReturnsTheBond() public {
         _submitted(Disclosure.Open, Status.Failed);
         vm.prank(sponsor);
-        market.approve(slot);
+        market.approve(slot, imagined.run);
         _checkState(slot, SlotState.Returned);
         _checkOwed(0, B, 0, 0, 0, 0);
         assertEq(market.getJob(job).open, 2, "open slots");
@@ -282,7 +293,7 @@ contract SlotsTest is Kit {
     function test_APrivateJobPaysOnApproval() public {
         _submitted(Disclosure.Private, Status.Done);
         vm.prank(sponsor);
-        market.approve(slot);
+        market.approve(slot, imagined.run);
         _checkState(slot, SlotState.Paid);
         _checkOwed(0, R + B, 0, 0, 0, 0);
     }
@@ -393,7 +404,7 @@ contract SlotsTest is Kit {
         _request(slot);
         vm.prank(sponsor);
         vm.expectRevert(abi.encodeWithSelector(Slots.WrongAuditState.selector, slot, AuditState.Due));
-        market.approve(slot);
+        market.approve(slot, imagined.run);
     }
 
     /// Sponsor and client together would get K from everybody who requests an audit, or the sponsor alone data for nothing.
@@ -404,10 +415,10 @@ contract SlotsTest is Kit {
         vm.warp(block.timestamp + WINDOW);
         vm.prank(sponsor);
         vm.expectRevert(abi.encodeWithSelector(Slots.TooEarly.selector, block.timestamp));
-        market.approve(slot);
+        market.approve(slot, imagined.run);
         vm.warp(block.timestamp + 1);
         vm.prank(sponsor);
-        market.approve(slot);
+        market.approve(slot, imagined.run);
         _checkState(slot, SlotState.Paid);
         _checkOwed(0, R + B + K, 0, C - K, 0, 0);
     }

@@ -196,7 +196,7 @@ contract TokensTest is Kit {
         _use(no);
         Imagined memory imagined = _submit(_post(Disclosure.Open));
         vm.prank(sponsor);
-        market.approve(imagined.slot);
+        market.approve(imagined.slot, imagined.run);
         no.setRefusing(true);
         vm.prank(client);
         vm.expectRevert(abi.encodeWithSelector(SafeERC20.SafeERC20FailedOperation.selector, token));
@@ -233,7 +233,7 @@ contract TokensTest is Kit {
         JobId job = _post(terms);
         Imagined memory imagined = _submit(_accept(job), 5, Status.Done, RIGHT);
         vm.prank(sponsor);
-        market.approve(imagined.slot);
+        market.approve(imagined.slot, imagined.run);
         vm.prank(client);
         market.withdraw(IERC20(address(silent)), client);
         assertEq(silent.balanceOf(client), 1_000_000 + R, "balance");
@@ -257,9 +257,9 @@ contract TokensTest is Kit {
         Imagined memory shrunk = _submit(_accept(other), 5, Status.Done, RIGHT);
         rebasing.rebase(50);
         vm.prank(sponsor);
-        market.approve(shrunk.slot);
+        market.approve(shrunk.slot, shrunk.run);
         vm.prank(sponsor);
-        market.approve(imagined.slot);
+        market.approve(imagined.slot, imagined.run);
         vm.prank(client);
         assertEq(market.withdraw(honest, client), R + B, "the honest token");
         assertEq(honest.balanceOf(address(market)), R, "what is left of the honest token");
@@ -271,7 +271,7 @@ contract TokensTest is Kit {
         Imagined memory imagined = _submit(_post(Disclosure.Open));
         strict.refuse(client);
         vm.prank(sponsor);
-        market.approve(imagined.slot);
+        market.approve(imagined.slot, imagined.run);
         vm.prank(client);
         vm.expectRevert("refused");
         market.withdraw(token, client);
@@ -374,7 +374,7 @@ contract TokensTest is Kit {
     function test_WithdrawingTwiceIsRefused() public {
         Imagined memory imagined = _submit(_post(Disclosure.Open));
         vm.prank(sponsor);
-        market.approve(imagined.slot);
+        market.approve(imagined.slot, imagined.run);
         vm.prank(client);
         assertEq(market.withdraw(token, client), R + B, "withdrawn");
         vm.prank(client);

@@ -313,9 +313,9 @@ fn what_is_refused_is_told_in_sentences() {
         siblings[0] = B256::ZERO;
         let told = refused(market.submit(slot, accepted, submission, siblings, header.clone())).await;
         assert!(told.contains("does not lead to the root"), "{told}");
-        let told = refused(market.drawRun(slot, run, header)).await;
+        let told = refused(market.drawRun(slot, run.clone(), header)).await;
         assert!(told.contains("is not what the market knows"), "{told}");
-        let told = refused(market.approve(slot)).await;
+        let told = refused(market.approve(slot, run)).await;
         assert!(told.ends_with("is accepted"), "{told}");
     });
 }

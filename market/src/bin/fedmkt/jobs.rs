@@ -265,6 +265,7 @@ fn approve(settings: &Settings, id: B256, yes: bool) -> anyhow::Result<()> {
         note(&format!("the slot has ended already: {}", slot.state()));
         return if ending == PAID { Ok(()) } else { Err(Refused.into()) };
     }
+    let Some((run, _)) = &slot.submission else { bail!("slot {id} has no submission yet") };
     let now = chain.latest()?.time;
     if slot.requester.is_some() && (slot.disclose_until.is_some() || now <= slot.challenge_until) {
         bail!(
@@ -279,7 +280,7 @@ fn approve(settings: &Settings, id: B256, yes: bool) -> anyhow::Result<()> {
     let key = wallet::open(settings)?;
     let journal = journal::open(settings)?;
     let sender = Sender { chain: &chain, journal: &journal, key };
-    let call = chain.market().approve(id).calldata().to_vec();
+    let call = chain.market().approve(id, run.clone()).calldata().to_vec();
     sender.send(&format!("approve {id}"), chain.market, call)?;
     Ok(())
 }
