@@ -85,9 +85,15 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         let error = anyhow!("the job reads `{needed}`, not `{name}`: run it with --grant {needed}=PATH");
         return Err((Exit::Data, error));
     }
-    let grant = Grant::survey(path).map_err(|error| (exit_of_grant(&error), error.into()))?;
+    let survey = || Grant::survey(path).map_err(|error| (exit_of_grant(&error), error.into()));
+    let mut grant = survey()?;
     let slot = match arguments.accept {
-        true => Some(market::accept(arguments, &job.cid).or_exit(Exit::Market)?),
+        true => {
+            let slot = market::accept(arguments, &job.cid).or_exit(Exit::Market)?;
+            // The chain was waited for: it may have changed.
+            grant = survey()?;
+            Some(slot)
+        }
         false => {
             agree(arguments, &home, &job, &grant)?;
             None
