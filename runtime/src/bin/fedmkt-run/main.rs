@@ -90,7 +90,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     let slot = match arguments.accept {
         true => {
             let slot = market::accept(arguments, &job.cid).or_exit(Exit::Market)?;
-            // The chain was waited for: it may have changed.
+            // The data may have changed while the chain was waited for.
             grant = survey()?;
             Some(slot)
         }
